@@ -1,0 +1,87 @@
+// Package image handles whole images: it makes one of a stream ([Make]),
+// writes one to a file, a block device or a pipe ([Extract], [Stream]), and
+// finds where the content of a block device ends ([OpenSource]).
+//
+// Work is done by pipelines whose stages hold a bounded number of bytes, so
+// memory does not grow with the image. What appears under its final name is
+// complete; what an interrupted run leaves behind is continued by the next.
+//
+//	src, err := image.OpenSource("/dev/vg/root")
+//	made, err := image.Make(ctx, src, castr, image.MakeOptions{})
+//	err = image.Extract(ctx, made.Index, castr, "root.img", image.ExtractOptions{})
+package image
+
+import (
+	"bytes"
+	"sync"
+
+	"caravel/chunker"
+)
+
+// inFlightBytes bounds the plain bytes that a pipeline holds at one time; one
+// chunk is always allowed.
+const inFlightBytes = 32 << 20
+
+// A buffers lends byte slices of at least size bytes, so that a pipeline
+// allocates as many as it has in flight.
+type buffers struct {
+	pool sync.Pool
+	size int
+}
+
+func newBuffers(size int) *buffers { return &buffers{size: size} }
+
+// get returns a slice of n bytes; give its pointer back with put.
+func (b *buffers) get(n int) *[]byte {
+	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= n {
+		*p = (*p)[:n]
+		return p
+	}
+	s := make([]byte, n, max(n, b.size))
+	return &s
+}
+
+func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
+
+// zeros knows the IDs of chunks that are all zeros, each size's computed once.
+type zeros struct {
+	digest chunker.Digest
+	mu     sync.Mutex // guards ids
+	ids    map[int]chunker.ID
+}
+
+// blank is compared with; a chunk is walked through in steps of its length.
+var blank [64 << 10]byte
+
+// isZero reports whether b holds nothing but zeros.
+func isZero(b []byte) bool {
+	for len(b) > len(blank) {
+		if !bytes.Equal(b[:len(blank)], blank[:]) {
+			return false
+		}
+		b = b[len(blank):]
+	}
+	return bytes.Equal(b, blank[:len(b)])
+}
+
+// id is the ID of n zeros. An image has few sizes of such chunks: the maximum,
+// and what ends before data; those that are remembered are bounded.
+func (z *zeros) id(n int) chunker.ID {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if id, ok := z.ids[n]; ok {
+		return id
+	}
+	h := z.digest.New()
+	for left := n; left > 0; left -= min(left, len(blank)) {
+		h.Write(blank[:min(left, len(blank))])
+	}
+	id := chunker.ID(h.Sum(nil))
+	if z.ids == nil {
+		z.ids = make(map[int]chunker.ID)
+	}
+	if len(z.ids) < 64 {
+		z.ids[n] = id
+	}
+	return id
+}
