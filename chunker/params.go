@@ -20,7 +20,7 @@ func DefaultParams() Params { return Params{Min: 16 << 10, Avg: 64 << 10, Max: 2
 // Around returns the sizes that go with one average: a quarter of it and four
 // times it, inside the limits.
 func Around(avg int) Params {
-	return Params{Min: max(avg/4, 1), Avg: avg, Max: min(avg*4, MaxSize)}
+	return Params{Min: max(avg/4, 1), Avg: avg, Max: 4 * min(avg, MaxSize/4)}
 }
 
 // String is the form that the command line takes, in bytes.
