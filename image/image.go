@@ -43,13 +43,6 @@ func (b *buffers) get(n int) *[]byte {
 
 func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 
-// zeros knows the IDs of chunks that are all zeros, each size's computed once.
-type zeros struct {
-	digest chunker.Digest
-	mu     sync.Mutex // guards ids
-	ids    map[int]chunker.ID
-}
-
 // blank is compared with; a chunk is walked through in steps of its length.
 var blank [64 << 10]byte
 
@@ -64,24 +57,12 @@ func isZero(b []byte) bool {
 	return bytes.Equal(b, blank[:len(b)])
 }
 
-// id is the ID of n zeros. An image has few sizes of such chunks: the maximum,
-// and what ends before data; those that are remembered are bounded.
-func (z *zeros) id(n int) chunker.ID {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	if id, ok := z.ids[n]; ok {
-		return id
+// zeroID is the ID of n zeros. A pipeline asks once, for the largest chunk of
+// its image: only those repeat.
+func zeroID(d chunker.Digest, n int) chunker.ID {
+	h := d.New()
+	for ; n > 0; n -= min(n, len(blank)) {
+		h.Write(blank[:min(n, len(blank))])
 	}
-	h := z.digest.New()
-	for left := n; left > 0; left -= min(left, len(blank)) {
-		h.Write(blank[:min(left, len(blank))])
-	}
-	id := chunker.ID(h.Sum(nil))
-	if z.ids == nil {
-		z.ids = make(map[int]chunker.ID)
-	}
-	if len(z.ids) < 64 {
-		z.ids[n] = id
-	}
-	return id
+	return chunker.ID(h.Sum(nil))
 }

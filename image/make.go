@@ -1,0 +1,286 @@
+package image
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"caravel/chunker"
+	"caravel/index"
+	"caravel/store"
+)
+
+// MakeOptions tunes Make. The zero value is casync's default.
+type MakeOptions struct {
+	Params  chunker.Params // zero: chunker.DefaultParams
+	Digest  chunker.Digest
+	Workers int // chunks digested and packed at one time; 0: one a core
+
+	// CheckExisting reads the chunks that the store has already, and writes
+	// those anew that are damaged. Without it a chunk is there if its size is
+	// plausible.
+	CheckExisting bool
+
+	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks
+}
+
+// Made is what Make leaves beside the chunks.
+type Made struct {
+	Index  *index.Index
+	Digest chunker.ID // of the whole stream, what casync's make prints
+	Stored int64      // chunks that were new to the store
+	Reused int64      // chunks that the store had, or that repeat in the image
+}
+
+// Make cuts all of r into chunks and puts those that dst lacks into it; with a
+// nil dst it only finds out the index. When it returns without an error, the
+// chunks are on disk: what is left is to write the index.
+//
+// Reading, cutting and the digest of the stream run beside the workers, which
+// take a chunk each through digest, lookup, compression and store. The chunks
+// come out of them in any order and are put in order again at the end only.
+func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (*Made, error) {
+	if opt.Params == (chunker.Params{}) {
+		opt.Params = chunker.DefaultParams()
+	}
+	if err := opt.Params.Cuttable(); err != nil {
+		return nil, err
+	}
+	if opt.Workers == 0 {
+		opt.Workers = runtime.GOMAXPROCS(0)
+	}
+	if opt.Progress == nil {
+		opt.Progress = new(atomic.Int64)
+	}
+	m := &maker{
+		dst:     dst,
+		opt:     opt,
+		builder: index.NewBuilder(index.BlobFlags(opt.Digest), opt.Params),
+		zero:    zeroID(opt.Digest, opt.Params.Max),
+		buffers: newBuffers(opt.Params.Max),
+		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),
+		jobs:    make(chan *makeJob),
+		stream:  make(chan *makeJob, 16),
+		ordered: make(chan *makeJob, 1024),
+		sum:     opt.Digest.New(),
+		putting: make(map[chunker.ID]chan struct{}),
+	}
+	return m.run(ctx, r)
+}
+
+// A maker is one run of Make.
+type maker struct {
+	dst     store.Writer
+	opt     MakeOptions
+	builder *index.Builder
+	zero    chunker.ID
+	buffers *buffers
+	weight  *semaphore.Weighted // bytes between cutting and storing
+
+	jobs    chan *makeJob // to the workers
+	stream  chan *makeJob // to the digest of the stream
+	ordered chan *makeJob // to the index, in the image's order
+
+	sum            hash.Hash
+	stored, reused atomic.Int64
+
+	mu      sync.Mutex // guards putting
+	putting map[chunker.ID]chan struct{}
+}
+
+// A makeJob is one chunk on its way.
+type makeJob struct {
+	plain  *[]byte
+	size   int
+	holder atomic.Int32 // who still reads plain: a worker, the stream's digest
+	id     chunker.ID
+	done   chan struct{} // closed when the chunk is in the store and id is set
+}
+
+func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
+	g, ctx := errgroup.WithContext(outer)
+	g.Go(func() error { return m.cut(ctx, r) })
+	g.Go(func() error { return m.digest(ctx) })
+	g.Go(func() error { return m.collect(ctx) })
+	for range m.opt.Workers {
+		g.Go(func() error { return m.work(ctx) })
+	}
+	err := g.Wait()
+	if err = cmp.Or(context.Cause(outer), err); err != nil {
+		return nil, err
+	}
+	if m.dst != nil {
+		if err := m.dst.Sync(outer); err != nil {
+			return nil, err
+		}
+	}
+	return &Made{
+		Index:  m.builder.Index(),
+		Digest: chunker.ID(m.sum.Sum(nil)),
+		Stored: m.stored.Load(),
+		Reused: m.reused.Load(),
+	}, nil
+}
+
+// cut feeds the other stages.
+func (m *maker) cut(ctx context.Context, r io.Reader) error {
+	defer close(m.jobs)
+	defer close(m.stream)
+	defer close(m.ordered)
+	for data, err := range chunker.Chunks(contextReader{ctx, r}, m.opt.Params) {
+		if err != nil {
+			return err
+		}
+		if err := m.weight.Acquire(ctx, int64(len(data))); err != nil {
+			return context.Cause(ctx)
+		}
+		j := &makeJob{plain: m.buffers.get(len(data)), size: len(data), done: make(chan struct{})}
+		copy(*j.plain, data)
+		j.holder.Store(2)
+		for _, to := range []chan *makeJob{m.ordered, m.stream, m.jobs} {
+			select {
+			case to <- j:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+// digest sums up the stream, one chunk after the other.
+func (m *maker) digest(ctx context.Context) error {
+	for j := range m.stream {
+		m.sum.Write(*j.plain)
+		m.drop(j)
+	}
+	return ctx.Err()
+}
+
+// collect writes the index's rows as the chunks get ready.
+func (m *maker) collect(ctx context.Context) error {
+	for j := range m.ordered {
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := m.builder.Append(j.id, j.size); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (m *maker) work(ctx context.Context) error {
+	for j := range m.jobs {
+		j.id = m.id(*j.plain)
+		if err := m.keep(ctx, j); err != nil {
+			return err
+		}
+		m.opt.Progress.Add(int64(j.size))
+		close(j.done)
+		m.drop(j)
+	}
+	return ctx.Err()
+}
+
+// id digests a chunk; the digest of the longest hole is known.
+func (m *maker) id(plain []byte) chunker.ID {
+	if len(plain) == m.opt.Params.Max && isZero(plain) {
+		return m.zero
+	}
+	return m.opt.Digest.Sum(plain)
+}
+
+// keep puts the chunk into the store, unless it is there or another worker is
+// just putting the same one: then it waits for that.
+func (m *maker) keep(ctx context.Context, j *makeJob) error {
+	if m.dst == nil {
+		return nil
+	}
+	m.mu.Lock()
+	if other, ok := m.putting[j.id]; ok {
+		m.mu.Unlock()
+		m.reused.Add(1)
+		select {
+		case <-other:
+			return nil // had it failed, its worker's error would end the run
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	done := make(chan struct{})
+	m.putting[j.id] = done
+	m.mu.Unlock()
+	defer func() {
+		m.mu.Lock()
+		delete(m.putting, j.id)
+		m.mu.Unlock()
+		close(done)
+	}()
+
+	there, err := m.there(ctx, store.Want{ID: j.id, Size: j.size, Digest: m.opt.Digest})
+	if err != nil {
+		return err
+	}
+	if there {
+		m.reused.Add(1)
+		return nil
+	}
+	m.stored.Add(1)
+	c := store.NewChunk(j.id, m.opt.Digest, *j.plain, nil)
+	defer c.Release()
+	return m.dst.Put(ctx, c)
+}
+
+// there reports whether the store has a chunk that need not be written.
+func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
+	if !m.opt.CheckExisting {
+		return m.dst.Has(ctx, want)
+	}
+	c, err := m.dst.Get(ctx, want)
+	if err == nil {
+		err = c.Verify()
+		c.Release()
+	}
+	if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrCorrupt) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// drop gives the buffer back when its last reader is done.
+func (m *maker) drop(j *makeJob) {
+	if j.holder.Add(-1) == 0 {
+		m.weight.Release(int64(j.size))
+		m.buffers.put(j.plain)
+	}
+}
+
+// A contextReader ends a long read of a file when the run is over. It cannot
+// interrupt a read that waits (a pipe): whoever opened that closes it.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("image: reading the source: %w", err)
+	}
+	return n, err
+}

@@ -1,0 +1,309 @@
+package image
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	"caravel/index"
+)
+
+// A target is what Extract writes to.
+type target struct {
+	file       *os.File
+	path       string // the final name, symbolic links followed
+	part       string // the name until it is complete; "": written in place
+	old        fs.FileInfo
+	size       int64
+	sequential bool // takes bytes in order only
+	fill       bool // holes are written as zeros
+	device     bool
+	published  bool     // has its final name
+	data       []extent // where the file may hold something other than zeros, ascending
+	buffers    *buffers
+}
+
+// An extent is the bytes [start, end) of a file.
+type extent struct{ start, end int64 }
+
+func openTarget(path string, x *index.Index, opt ExtractOptions) (*target, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{path: path, size: x.Size(), fill: opt.Fill, buffers: newBuffers(x.Params.Max)}
+	t.old, err = os.Stat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	switch {
+	case t.old == nil && opt.InPlace:
+		return t, t.openInPlace(os.O_CREATE)
+	case t.old == nil:
+		return t, t.openPart(x)
+	case t.old.IsDir():
+		return nil, fmt.Errorf("image: %s: is a directory; name the file that the image shall become", path)
+	case isStream(t.old):
+		t.sequential = true
+		t.file, err = os.OpenFile(path, os.O_WRONLY, 0)
+		return t, err
+	case isBlockDevice(t.old.Mode()):
+		return t, t.openDevice()
+	case !t.old.Mode().IsRegular():
+		return nil, fmt.Errorf("image: %s: %v is nothing that an image can be written to", path, t.old.Mode().Type())
+	case opt.InPlace:
+		return t, t.openInPlace(0)
+	}
+	return t, t.openPart(x)
+}
+
+// resolve follows symbolic links, also one whose target is not there yet.
+func resolve(path string) (string, error) {
+	for range 40 { // as many as Linux follows
+		to, err := os.Readlink(path)
+		if err != nil {
+			return path, nil
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+}
+
+// openDevice opens a block device, which is never replaced by a file and not
+// touched if the image does not fit.
+func (t *target) openDevice() error {
+	f, err := os.OpenFile(t.path, os.O_RDWR|openExclusive, 0)
+	if err != nil {
+		return err
+	}
+	size, err := f.Seek(0, 2)
+	if err == nil && size < t.size {
+		err = fmt.Errorf("image: %s: the device has %d bytes, the image %d", t.path, size, t.size)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	t.file, t.device = f, true
+	t.data = []extent{{0, t.size}}
+	return nil
+}
+
+func (t *target) openInPlace(create int) error {
+	f, err := os.OpenFile(t.path, os.O_RDWR|create, 0o666)
+	if err != nil {
+		return err
+	}
+	return t.use(f)
+}
+
+// openPart opens the file that becomes the target. Its name says which image
+// it belongs to, so the next run continues it if this one is interrupted.
+func (t *target) openPart(x *index.Index) error {
+	mode := fs.FileMode(0o666)
+	if t.old != nil {
+		if err := canOwn(t.old); err != nil {
+			return fmt.Errorf("image: %s: %w; write into it with --in-place", t.path, err)
+		}
+		mode = 0o600 // until it has its owner
+	}
+	prefix, err := partPrefix(t.path)
+	if err != nil {
+		return err
+	}
+	h := sha512.New512_256()
+	if _, err := x.WriteTo(h); err != nil {
+		return err
+	}
+	t.part = prefix + hex.EncodeToString(h.Sum(nil)[:8]) + partSuffix
+	f, err := openLocked(t.part, mode)
+	if err != nil {
+		return err
+	}
+	t.removeStale(prefix)
+	return t.use(f)
+}
+
+// partSuffix ends the name of every file that Extract has not completed.
+const partSuffix = ".part"
+
+// partPrefix begins the names of all unfinished files of a target.
+func partPrefix(path string) (string, error) {
+	dir, name := filepath.Split(path)
+	if name == "" || name == "." || name == ".." {
+		return "", fmt.Errorf("image: %q: want the name of a file", path)
+	}
+	const rest = len(".#") + len(".0123456789abcdef") + len(partSuffix)
+	if len(name) > 255-rest {
+		sum := sha512.Sum512_256([]byte(name))
+		name = name[:100] + hex.EncodeToString(sum[:8])
+	}
+	return filepath.Join(dir, ".#"+name+"."), nil
+}
+
+// removeStale removes what runs for other versions of the image left behind.
+// One that is locked belongs to a run that is still going on.
+func (t *target) removeStale(prefix string) {
+	entries, _ := os.ReadDir(filepath.Dir(prefix))
+	for _, e := range entries {
+		name := filepath.Join(filepath.Dir(prefix), e.Name())
+		key, ok := strings.CutPrefix(name, prefix)
+		if !ok || name == t.part || len(key) != 16+len(partSuffix) || !strings.HasSuffix(key, partSuffix) {
+			continue
+		}
+		if f, err := openLocked(name, 0o600); err == nil {
+			os.Remove(name)
+			f.Close()
+		}
+	}
+}
+
+// use takes f as the file to write: what it holds already is taken note of, and
+// its size is made the image's.
+func (t *target) use(f *os.File) error {
+	st, err := f.Stat()
+	if err == nil {
+		t.data, err = dataExtents(f, min(st.Size(), t.size))
+	}
+	if err == nil && st.Size() != t.size {
+		err = f.Truncate(t.size)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	t.file = f
+	return nil
+}
+
+// mayHold reports whether the file held anything in [start, end) when it was
+// opened; if not, it reads as zeros.
+func (t *target) mayHold(start, end int64) bool {
+	i := sort.Search(len(t.data), func(i int) bool { return t.data[i].end > start })
+	return i < len(t.data) && t.data[i].start < end
+}
+
+// clear makes n bytes at off read as zeros.
+func (t *target) clear(off, n int64) error {
+	held := t.mayHold(off, off+n)
+	if !held && !t.fill {
+		return nil
+	}
+	if held && !t.fill && !t.device && punch(t.file, off, n) == nil {
+		return nil
+	}
+	for n > 0 {
+		part := min(n, int64(len(blank)))
+		if _, err := t.file.WriteAt(blank[:part], off); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+		off, n = off+part, n-part
+	}
+	return nil
+}
+
+// minHole is the shortest run of zeros inside a chunk that is left out: below
+// it, one longer write costs less than two and a hole.
+const minHole = 16 << 10
+
+// writeAt writes a chunk, leaving its zeros out where the file has a hole.
+func (t *target) writeAt(b []byte, off int64) error {
+	if t.fill || t.mayHold(off, off+int64(len(b))) {
+		return t.write(b, off)
+	}
+	for len(b) > 0 {
+		data, hole := leadingData(b, off)
+		if data > 0 {
+			if err := t.write(b[:data], off); err != nil {
+				return err
+			}
+		}
+		b, off = b[data+hole:], off+int64(data+hole)
+	}
+	return nil
+}
+
+func (t *target) write(b []byte, off int64) error {
+	if _, err := t.file.WriteAt(b, off); err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	return nil
+}
+
+// leadingData splits off the first part of b: data bytes to be written and, if
+// b does not end before, the hole bytes behind them. Holes begin and end at
+// multiples of 4 KiB in the file, the least that a file system can leave out.
+func leadingData(b []byte, off int64) (data, hole int) {
+	const block = 4 << 10
+	start := 0 // of the run of zeros that is being looked at
+	run := false
+	for i := int(-off & (block - 1)); i+block <= len(b); i += block {
+		switch zero := isZero(b[i : i+block]); {
+		case zero && !run:
+			start, run = i, true
+		case !zero && run:
+			if i-start >= minHole {
+				return start, i - start
+			}
+			run = false
+		}
+	}
+	if run {
+		end := len(b) - int((off+int64(len(b)))&(block-1))
+		if end-start >= minHole {
+			return start, end - start
+		}
+	}
+	return len(b), 0
+}
+
+// commit gives the complete file its name. sync: not before it is on disk.
+func (t *target) commit(sync bool) error {
+	if t.part != "" && t.old != nil {
+		if err := inherit(t.file, t.old); err != nil {
+			return fmt.Errorf("image: %s: %w", t.part, err)
+		}
+	}
+	if sync {
+		if err := t.file.Sync(); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
+	if t.part == "" {
+		return t.file.Close()
+	}
+	if err := publish(t.file, t.part, t.path); err != nil {
+		return err
+	}
+	t.published = true
+	if sync {
+		return syncDir(filepath.Dir(t.path))
+	}
+	return nil
+}
+
+// abandon ends a failed run and adds to its error what is left of it. A part
+// file that holds something stays, except on a full disk.
+func (t *target) abandon(err error, something bool) error {
+	t.file.Close() // after a failed write: what Close could add is known
+	switch {
+	case t.published:
+		return err
+	case t.part == "":
+		return fmt.Errorf("%w (%s is incomplete: run it again to continue)", err, t.path)
+	case !something || isDiskFull(err):
+		os.Remove(t.part)
+		return err
+	}
+	return fmt.Errorf("%w (what is done is kept in %s: run it again to continue)", err, t.part)
+}
