@@ -1,0 +1,52 @@
+# What the README promises is here; nothing needs more than Go and, for the
+# tests, what integration/setup installs.
+
+GO      ?= go
+DESTDIR ?=
+PREFIX  ?= /usr/local
+export CGO_ENABLED = 0
+
+units = $(shell $(GO) list ./... | grep -v /integration)
+
+.PHONY: all test test-long setup lint unit fuzz integration bench install clean
+
+all: caravel
+
+caravel: FORCE
+	$(GO) build -trimpath -o $@ ./cmd/caravel
+FORCE:
+
+test: setup lint unit fuzz integration
+
+# The counts that repeat (kills, faults, generated cases) at full length.
+test-long: export CARAVEL_LONG = 1
+test-long: setup lint unit integration
+
+setup:
+	integration/setup
+
+lint:
+	@out=$$(gofmt -l .); test -z "$$out" || { echo "gofmt would change: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
+
+# The race detector is the one thing that needs cgo.
+unit:
+	integration/unskipped env CGO_ENABLED=1 $(GO) test -race -v -timeout 20m $(units)
+
+fuzz:
+	integration/fuzz
+
+integration:
+	integration/unskipped $(GO) test -v -count=1 -timeout 60m ./integration/...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem $(units)
+	integration/bench/run
+
+install: caravel
+	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel
+
+clean:
+	rm -f caravel

@@ -1,0 +1,73 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// below is what each room may import of ours. Arrows point down only: a room
+// that is not named here, or an import that is not listed, fails the test.
+var below = map[string][]string{
+	"chunker":           {},
+	"index":             {"chunker"},
+	"store":             {"chunker"},
+	"store/local":       {"store"},
+	"store/http":        {"store"},
+	"store/fetch":       {"chunker", "store"},
+	"store/open":        {"store", "store/local", "store/http"},
+	"store/storetest":   {"chunker", "store"},
+	"blockcache":        {"chunker", "index", "store"},
+	"prefetch":          {"blockcache", "chunker", "index", "store"},
+	"image":             {"chunker", "index", "store"},
+	"nbd":               {},
+	"fusefs":            {},
+	"loop":              {},
+	"internal/origin":   {},
+	"internal/progress": {},
+	"internal/notify":   {},
+}
+
+// top may import every room.
+var top = []string{"cmd/caravel", "integration"}
+
+func TestArrowsPointDown(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "../...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var pkg struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		room := strings.TrimPrefix(pkg.ImportPath, "caravel/")
+		if slices.ContainsFunc(top, func(dir string) bool { return room == dir || strings.HasPrefix(room, dir+"/") }) {
+			continue
+		}
+		seen++
+		allowed, ok := below[room]
+		if !ok {
+			t.Errorf("room %q is not in the table", room)
+		}
+		for _, imp := range pkg.Imports {
+			if ours, ok := strings.CutPrefix(imp, "caravel/"); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s: the arrow points up or sideways", room, ours)
+			}
+		}
+	}
+	if seen != len(below) {
+		t.Errorf("%d rooms found, %d are in the table", seen, len(below))
+	}
+}
