@@ -14,43 +14,44 @@ import (
 // methods return is shared, must not be changed, and is valid until the
 // caller's Release.
 type Chunk struct {
-	want  Want
-	where string // path or URL; "" for one that was made here
+	want   Want
+	where  string // path or URL; "" for one that was made here
+	packed bool   // it came as stored, not as plain
+	came   int    // bytes, as stored or as plain
 
 	refs     atomic.Int32
 	verified atomic.Bool
 
-	mu          sync.Mutex // guards what follows
-	stored      []byte     // as it came; nil if it came plain
-	compression Compression
-	plain       []byte
-	free        []func() // give pooled buffers back
+	mu     sync.Mutex // guards what follows
+	stored []byte
+	unkeep func() // gives stored back
+	lent   bool   // stored is in a caller's hands
+	plain  []byte
+	free   []func() // give all other buffers back
 }
 
 // NewChunk makes a chunk of plain bytes whose ID the caller has just computed:
 // it counts as verified. free, if not nil, is called when the last reference is
 // gone.
 func NewChunk(id chunker.ID, d chunker.Digest, plain []byte, free func()) *Chunk {
-	c := &Chunk{want: Want{ID: id, Size: len(plain), Digest: d}, plain: plain}
-	c.refs.Store(1)
+	c := NewStored(Want{ID: id, Size: len(plain), Digest: d}, "", None, plain, free)
 	c.verified.Store(true)
-	c.keep(free)
 	return c
 }
 
 // NewStored makes a chunk of the bytes that a store keeps for it, not verified.
 // compression is None for plain bytes; for any other value the bytes say
 // themselves how they are compressed. where is the path or URL that they came
-// from.
+// from. free, if not nil, is called when stored is not needed any more.
 func NewStored(want Want, where string, compression Compression, stored []byte, free func()) *Chunk {
-	c := &Chunk{want: want, where: where, compression: compression}
-	if compression == None {
-		c.plain = stored
+	c := &Chunk{want: want, where: where, packed: compression != None, came: len(stored)}
+	if c.packed {
+		c.stored, c.unkeep = stored, free
 	} else {
-		c.stored = stored
+		c.plain = stored
+		c.keep(free)
 	}
 	c.refs.Store(1)
-	c.keep(free)
 	return c
 }
 
@@ -69,6 +70,9 @@ func (c *Chunk) Digest() chunker.Digest { return c.want.Digest }
 // Where is the path or URL that the chunk came from.
 func (c *Chunk) Where() string { return c.where }
 
+// Came is the number of bytes that the chunk came as: what the store keeps.
+func (c *Chunk) Came() int { return c.came }
+
 // Verified reports whether the plain bytes are known to match the ID.
 func (c *Chunk) Verified() bool { return c.verified.Load() }
 
@@ -77,32 +81,24 @@ func (c *Chunk) Verified() bool { return c.verified.Load() }
 func (c *Chunk) Plain() ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.plain == nil && c.stored != nil {
-		plain, free, err := c.decode()
-		if err != nil {
-			return nil, err
-		}
-		c.plain = plain
-		c.keep(free)
-	}
-	if c.want.Size != 0 && len(c.plain) != c.want.Size {
-		return nil, c.corrupt(fmt.Errorf("%d bytes, the index says %d", len(c.plain), c.want.Size))
-	}
-	return c.plain, nil
+	return c.unpack()
 }
 
-// decode unpacks c.stored into a pooled buffer, and stops one byte after the
-// size that the index gives.
-func (c *Chunk) decode() (plain []byte, free func(), err error) {
-	limit := c.want.Size
-	if limit == 0 {
-		limit = chunker.MaxSize
+// unpack is Plain for a caller that holds the lock.
+func (c *Chunk) unpack() ([]byte, error) {
+	c.mustLive()
+	if c.packed && c.plain == nil {
+		buf, err := decompress(c.stored, c.want.Size)
+		if err != nil {
+			return nil, c.corrupt(err)
+		}
+		c.plain = buf.b
+		c.keep(buf.free)
 	}
-	plain, free, err = decompress(c.stored, c.want.Size, limit)
-	if err != nil {
-		return nil, nil, c.corrupt(err)
+	if c.want.Size != 0 && len(c.plain) != c.want.Size {
+		return nil, c.corrupt(fmt.Errorf("%d bytes, the index says %d,", len(c.plain), c.want.Size))
 	}
-	return plain, free, nil
+	return c.plain, nil
 }
 
 // Verify decodes the chunk and compares its digest with its ID, once: a chunk
@@ -111,8 +107,10 @@ func (c *Chunk) Verify() error {
 	if c.verified.Load() {
 		return nil
 	}
-	plain, err := c.Plain()
-	if err != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	plain, err := c.unpack()
+	if err != nil || c.verified.Load() {
 		return err
 	}
 	if got := c.want.Digest.Sum(plain); got != c.want.ID {
@@ -122,24 +120,39 @@ func (c *Chunk) Verify() error {
 	return nil
 }
 
-// Stored returns the bytes as a store of the given form keeps them, without
-// compressing again what came in that form.
-func (c *Chunk) Stored(form Compression) ([]byte, error) {
-	plain, err := c.Plain()
-	if err != nil || form == None {
-		return plain, err
-	}
+// Stored returns the bytes as a store of the form f keeps them. What came in
+// f's compression is not compressed again, whatever its level.
+func (c *Chunk) Stored(f Form) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stored == nil || sniff(c.stored) != form {
-		stored, free, err := compress(plain, form)
+	plain, err := c.unpack()
+	if err != nil || f.Compression == None {
+		return plain, err
+	}
+	if got, err := sniff(c.stored); err != nil || got != f.Compression {
+		buf, err := compress(plain, f.Compression, f.Level)
 		if err != nil {
 			return nil, err
 		}
-		c.stored, c.compression = stored, form
-		c.keep(free)
+		c.keep(c.unkeep)
+		c.stored, c.unkeep = buf.b, buf.free
 	}
+	c.lent = true
 	return c.stored, nil
+}
+
+// Compact frees the bytes that the chunk came as if nothing but the plain ones
+// has been asked for: for those who keep chunks in memory.
+func (c *Chunk) Compact() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.plain == nil || c.lent {
+		return
+	}
+	if c.unkeep != nil {
+		c.unkeep()
+	}
+	c.stored, c.unkeep = nil, nil
 }
 
 // Retain takes a further reference.
@@ -159,10 +172,17 @@ func (c *Chunk) Release() {
 	case n == 0:
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.keep(c.unkeep)
 		for _, free := range c.free {
 			free()
 		}
-		c.free, c.plain, c.stored = nil, nil, nil
+		c.free, c.unkeep, c.plain, c.stored = nil, nil, nil, nil
+	}
+}
+
+func (c *Chunk) mustLive() {
+	if c.refs.Load() < 1 {
+		panic("store: chunk used after its release")
 	}
 }
 

@@ -1,6 +1,10 @@
 package store
 
-import "caravel/chunker"
+import (
+	"fmt"
+
+	"caravel/chunker"
+)
 
 // A Form is how chunks lie in a store: their packing and their names. The zero
 // value is casync's default: zstd under abcd/abcd….cacnk.
@@ -8,6 +12,7 @@ type Form struct {
 	Compression Compression // how Put packs chunks; Get recognises all
 	Level       int         // of the compression; 0: the compression's default
 	Suffix      string      // of compressed chunks; "": .cacnk
+	Either      bool        // look for plain and compressed chunks, for this form's first
 }
 
 // Name is the name of a chunk's object: the first four digits of its ID, a
@@ -22,4 +27,48 @@ func (f Form) Name(id chunker.ID) string {
 		return name + ".cacnk"
 	}
 	return name + f.Suffix
+}
+
+// all are the forms under whose names a chunk may lie, f first.
+func (f Form) all() []Form {
+	if !f.Either {
+		return []Form{f}
+	}
+	other := f
+	if f.Compression == None {
+		other.Compression = Zstd
+	} else {
+		other.Compression = None
+	}
+	return []Form{f, other}
+}
+
+// valid checks what Put needs.
+func (f Form) valid() error {
+	if f.Level < 0 || f.Level > packings[f.Compression].maxLevel {
+		return fmt.Errorf("store: compression %v:%d: %w", f.Compression, f.Level, levelError(packings[f.Compression].maxLevel))
+	}
+	return nil
+}
+
+// limit is the most bytes that a chunk of the given size (0: unknown) can take
+// in the store. What does not compress grows a little, the more the smaller
+// the pieces were that its writer handed on.
+func (f Form) limit(size int) int {
+	plain := most(size)
+	if f.Compression == None {
+		return plain
+	}
+	return plain + plain/4 + 4<<10
+}
+
+// plausible tells by an object's size (-1: unknown) whether it may be the chunk.
+func (f Form) plausible(object int64, size int) bool {
+	switch {
+	case object < 0:
+		return true
+	case f.Compression == None && size > 0:
+		return object == int64(size)
+	}
+	return object > 0 && object <= int64(f.limit(size))
 }

@@ -7,9 +7,9 @@
 // in which chunks lie there; whatever wraps a Store is one again, so a command
 // stacks them in the order in which it wants them:
 //
-//	near := store.Chunks(dir, store.Form{})
-//	far := store.Verify(store.Chunks(web, store.Form{}), url)
-//	s := store.Router(store.Verify(near, path), far)
+//	near := store.Chunks(dir, store.Form{Either: true})
+//	far := store.Failover(store.Chunks(web, store.Form{}), store.Chunks(mirror, store.Form{}))
+//	s := store.Router(near, far)
 package store
 
 import (

@@ -1,0 +1,284 @@
+package blockcache
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"caravel/chunker"
+	"caravel/store"
+)
+
+// hintsAtOnce is how many chunks that nobody waits for may be under way, beside
+// the limit in bytes: tiny chunks cost more than their bytes.
+const hintsAtOnce = 1024
+
+// A key names a chunk in memory: equal IDs of two algorithms are two chunks.
+type key struct {
+	id     chunker.ID
+	digest chunker.Digest
+}
+
+// A resident is a verified chunk in memory. It owns one reference.
+type resident struct {
+	chunk *store.Chunk
+	plain []byte
+	class store.Class // on whose behalf it was fetched
+	read  bool        // somebody waited for it
+	since int64       // value of Memory.taken when it was first read
+}
+
+// Memory is a tier of plain chunks under a budget in bytes, shared by all
+// images of a process. Its methods may be called from many goroutines.
+//
+// What is under way counts as well: room is made before a chunk is asked for,
+// and a reader waits while all of the budget is under way. Hints get at most
+// half of it. A chunk larger than the budget comes alone and is not kept. With
+// a budget of 0 nothing is kept, and nothing waits.
+type Memory struct {
+	budget int64
+	flight *semaphore.Weighted // bytes under way, out of budget
+
+	mu       sync.Mutex // guards what follows
+	recent   *segment   // in the order in which they came
+	frequent *segment   // read again after a while, the last use first
+	gone     *ghosts    // lately evicted
+	reserved int64      // bytes under way
+	hints    map[key]int64
+	hinted   int64 // the sum of hints
+	taken    int64 // bytes ever put, the clock of the policy
+	stats    MemoryStats
+}
+
+// MemoryStats counts what the memory has done; the tables go by the class of
+// the view that gave the hint.
+type MemoryStats struct {
+	Bytes    int64 // plain bytes of the chunks in memory
+	UnderWay int64 // plain bytes of the chunks asked for
+
+	Fetched [store.Classes]int64 // bytes that came because of a hint
+	Used    [store.Classes]int64 // of those, read
+	Wasted  [store.Classes]int64 // of those, evicted before anybody read them
+}
+
+// NewMemory returns an empty memory for budget bytes of plain chunks.
+func NewMemory(budget int64) *Memory {
+	budget = max(budget, 0)
+	return &Memory{
+		budget:   budget,
+		flight:   semaphore.NewWeighted(budget),
+		recent:   newSegment(),
+		frequent: newSegment(),
+		gone:     newGhosts(budget),
+		hints:    make(map[key]int64),
+	}
+}
+
+// Stats is what the memory has done so far.
+func (m *Memory) Stats() MemoryStats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.stats
+	s.Bytes, s.UnderWay = m.recent.bytes+m.frequent.bytes, m.reserved
+	return s
+}
+
+// get returns a chunk for a reader, who releases it.
+func (m *Memory) get(k key) (c *store.Chunk, plain []byte, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.frequent.use(k)
+	if !ok {
+		if r, ok = m.recent.look(k); !ok {
+			return nil, nil, false
+		}
+		m.touch(k, r)
+	}
+	return r.chunk.Retain(), r.plain, true
+}
+
+// touch notes that a recent chunk is read. The many small reads of one pass
+// over a chunk are one use; a read after an eighth of the budget has come in
+// meanwhile is another, and so is the first one of a chunk that was evicted
+// not long ago. Only another use promotes: a scan never does.
+func (m *Memory) touch(k key, r *resident) {
+	if !r.read {
+		r.read, r.since = true, m.taken
+		m.stats.Used[r.class] += int64(len(r.plain))
+		if m.gone.takeRead(k) {
+			m.promote(k, r)
+		}
+		return
+	}
+	if m.taken-r.since > m.budget/8 {
+		m.promote(k, r)
+	}
+}
+
+func (m *Memory) promote(k key, r *resident) {
+	m.recent.remove(k)
+	m.frequent.add(k, r)
+}
+
+// reserve waits for room for a chunk of size bytes and takes it.
+func (m *Memory) reserve(ctx context.Context, size int) error {
+	n := m.share(size)
+	if err := m.flight.Acquire(ctx, n); err != nil {
+		return context.Cause(ctx)
+	}
+	m.mu.Lock()
+	m.reserved += n
+	out := m.evict()
+	m.mu.Unlock()
+	release(out)
+	return nil
+}
+
+// unreserve gives back the room of a chunk that did not come.
+func (m *Memory) unreserve(size int) {
+	n := m.share(size)
+	m.mu.Lock()
+	m.reserved -= n
+	m.mu.Unlock()
+	m.flight.Release(n)
+}
+
+// share is what a chunk takes of the budget while it is under way.
+func (m *Memory) share(size int) int64 { return min(int64(size), m.budget) }
+
+// hint takes room for a chunk that nobody waits for. start reports whether the
+// caller is to fetch it, full that there is no room for this one or any other;
+// neither means that it is here or on its way.
+func (m *Memory) hint(k key, size int) (start, full bool) {
+	m.mu.Lock()
+	if _, ok := m.hints[k]; ok || m.has(k) {
+		m.mu.Unlock()
+		return false, false
+	}
+	n := int64(size)
+	if m.hinted+n > m.budget/2 || len(m.hints) >= hintsAtOnce || !m.flight.TryAcquire(n) {
+		m.mu.Unlock()
+		return false, true
+	}
+	m.hints[k] = n
+	m.hinted += n
+	m.reserved += n
+	out := m.evict()
+	m.mu.Unlock()
+	release(out)
+	return true, false
+}
+
+// dropHint gives back the room of a hint, whose chunk has come to nothing.
+func (m *Memory) dropHint(k key) {
+	m.mu.Lock()
+	n := m.endHint(k)
+	m.mu.Unlock()
+	m.flight.Release(n)
+}
+
+func (m *Memory) endHint(k key) int64 {
+	n := m.hints[k]
+	delete(m.hints, k)
+	m.hinted -= n
+	m.reserved -= n
+	return n
+}
+
+// put keeps a chunk that a reader waited for, in the room reserved for it. It
+// takes over the caller's reference.
+func (m *Memory) put(k key, c *store.Chunk, plain []byte, class store.Class) {
+	n := m.share(len(plain))
+	m.mu.Lock()
+	m.reserved -= n
+	kept := false
+	if r, ok := m.recent.look(k); ok {
+		m.touch(k, r) // a hint was as fast
+	} else if !m.has(k) && n > 0 && n == int64(len(plain)) {
+		r := &resident{chunk: c, plain: plain, class: class, read: true, since: m.taken}
+		m.taken += n
+		kept = true
+		if class == store.Demand && m.gone.takeRead(k) {
+			m.frequent.add(k, r)
+		} else {
+			m.recent.add(k, r)
+		}
+	}
+	m.mu.Unlock()
+	if !kept {
+		c.Release()
+	}
+	m.flight.Release(n)
+}
+
+// putHint keeps a chunk that a hint has brought, and takes over the caller's
+// reference. If a reader was faster, his is kept: the hint was of use
+// nevertheless.
+func (m *Memory) putHint(k key, c *store.Chunk, plain []byte, class store.Class) {
+	m.mu.Lock()
+	n := m.endHint(k)
+	m.stats.Fetched[class] += n
+	late := m.has(k)
+	if late {
+		m.stats.Used[class] += n
+	} else {
+		m.recent.add(k, &resident{chunk: c, plain: plain, class: class})
+		m.taken += n
+	}
+	m.mu.Unlock()
+	if late {
+		c.Release()
+	}
+	m.flight.Release(n)
+}
+
+// has reports whether a chunk is in memory, without using it.
+func (m *Memory) has(k key) bool {
+	_, ok := m.recent.look(k)
+	if !ok {
+		_, ok = m.frequent.look(k)
+	}
+	return ok
+}
+
+// state tells where a chunk is, without using it.
+func (m *Memory) state(k key) State {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.has(k):
+		return Resident
+	case m.gone.unread(k):
+		return Lost
+	}
+	return Absent
+}
+
+// evict makes the chunks in memory fit beside what is reserved and returns
+// those that are out, for release without the lock. The recent ones give way
+// while they hold more than a quarter of the budget.
+func (m *Memory) evict() (out []*store.Chunk) {
+	for m.recent.bytes+m.frequent.bytes+m.reserved > m.budget {
+		from := m.frequent
+		if m.recent.bytes > m.budget/4 || from.bytes == 0 {
+			from = m.recent
+		}
+		k, r, ok := from.evict()
+		if !ok {
+			break // not reached: reserved is never above the budget
+		}
+		if !r.read {
+			m.stats.Wasted[r.class] += int64(len(r.plain))
+		}
+		m.gone.add(k, r)
+		out = append(out, r.chunk)
+	}
+	return out
+}
+
+func release(chunks []*store.Chunk) {
+	for _, c := range chunks {
+		c.Release()
+	}
+}

@@ -1,0 +1,185 @@
+package blockcache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"caravel/index"
+	"caravel/store"
+)
+
+// partsAtOnce is how many missing chunks one read asks for at once. With chunks
+// of the default size it is more than the 32 MiB of the largest request of a
+// kernel or an NBD client need at the link's pace; it bounds what tiny chunks
+// cost.
+const partsAtOnce = 256
+
+// A View reads an image on behalf of one class. Its methods may be called from
+// many goroutines.
+type View struct {
+	img   *Image
+	class store.Class
+}
+
+// Size is the length of the image in bytes.
+func (v *View) Size() int64 { return v.img.Size() }
+
+// ReadAt reads len(p) bytes at off, by the rules of io.ReaderAt. All missing
+// chunks are asked for at once. An error concerns this range only: n bytes
+// before the bad chunk are good, and the next read tries again.
+func (v *View) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
+	img := v.img
+	switch {
+	case off < 0:
+		return 0, fmt.Errorf("blockcache: offset %d: negative", off)
+	case img.closed.Load():
+		return 0, errClosed
+	case len(p) == 0:
+		return 0, nil
+	case off >= img.Size():
+		return 0, io.EOF
+	}
+	if rest := img.Size() - off; int64(len(p)) > rest {
+		p, err = p[:rest], io.EOF
+	}
+	n, bad := v.read(ctx, p, off)
+	img.stats.bytes.Add(int64(n))
+	if bad != nil {
+		return n, bad
+	}
+	return n, err
+}
+
+// A part is what one chunk gives to a read.
+type part struct {
+	row   int
+	chunk index.Chunk
+	skip  int    // bytes of the chunk before the part
+	p     []byte // where it goes
+	err   error  // why it could not be filled
+}
+
+// read fills p, which lies inside the image, or returns how much of it is
+// good.
+func (v *View) read(ctx context.Context, p []byte, off int64) (n int, err error) {
+	var missing []part
+	start := off
+	for row := v.img.index.Find(off); len(p) > 0; row++ {
+		c := v.img.index.Chunk(row)
+		skip := int(off - c.Start)
+		size := min(len(p), c.Size-skip)
+		pt := part{row: row, chunk: c, skip: skip, p: p[:size]}
+		if !v.near(&pt) {
+			missing = append(missing, pt)
+		}
+		if pt.err != nil || len(missing) == partsAtOnce {
+			if n, err := v.fetch(ctx, missing, start); err != nil {
+				return n, err
+			}
+			missing = missing[:0]
+		}
+		if pt.err != nil {
+			return pt.failed(start)
+		}
+		p, off = p[size:], off+int64(size)
+	}
+	if n, err := v.fetch(ctx, missing, start); err != nil {
+		return n, err
+	}
+	return int(off - start), nil
+}
+
+// near fills a part from the tiers that need not be waited for, the fastest
+// first. It reports whether one of them has it.
+func (v *View) near(pt *part) bool {
+	img := v.img
+	if img.zeros.has(pt.chunk) {
+		clear(pt.p)
+		img.stats.hits.Add(1)
+		return true
+	}
+	c, plain, ok := img.mem.get(img.key(pt.chunk))
+	if ok {
+		pt.fill(c, plain)
+		c.Release()
+		img.stats.hits.Add(1)
+	}
+	return ok
+}
+
+// fill copies a part out of its chunk.
+func (pt *part) fill(c *store.Chunk, plain []byte) {
+	if pt.err = checkSize(plain, pt.chunk.Size, c); pt.err == nil {
+		copy(pt.p, plain[pt.skip:])
+	}
+}
+
+// failed is what a read that began at start returns if the part is its first
+// bad one.
+func (pt *part) failed(start int64) (n int, err error) {
+	n = int(pt.chunk.Start + int64(pt.skip) - start)
+	return n, fmt.Errorf("offset %d, chunk number %d: %w", pt.chunk.Start, pt.row, pt.err)
+}
+
+// fetch fills parts from the store, all at once. It returns what the read that
+// began at start has in front of the first bad one.
+func (v *View) fetch(ctx context.Context, parts []part, start int64) (n int, err error) {
+	if len(parts) == 0 {
+		return 0, nil
+	}
+	img := v.img
+	if !img.enter() {
+		parts[0].err = errClosed
+		return parts[0].failed(start)
+	}
+	defer img.busy.Done()
+	img.stats.misses.Add(int64(len(parts)))
+
+	// A new name: an argument that goroutines share would cost every hit, too,
+	// an allocation.
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(img.life, func() { cancel(errClosed) })()
+
+	var others sync.WaitGroup
+	last := len(parts) - 1
+	for i := range parts[:last] {
+		others.Go(func() { v.fetchPart(both, &parts[i]) })
+	}
+	v.fetchPart(both, &parts[last])
+	others.Wait()
+	for i := range parts {
+		if parts[i].err != nil {
+			return parts[i].failed(start)
+		}
+	}
+	return 0, nil
+}
+
+// fetchPart brings a part's chunk into memory and fills the part.
+func (v *View) fetchPart(ctx context.Context, pt *part) {
+	img, k := v.img, v.img.key(pt.chunk)
+	if pt.err = img.mem.reserve(ctx, pt.chunk.Size); pt.err != nil {
+		return
+	}
+	// A neighbour may have been faster, above all where room was waited for.
+	if c, plain, ok := img.mem.get(k); ok {
+		img.mem.unreserve(pt.chunk.Size)
+		pt.fill(c, plain)
+		c.Release()
+		return
+	}
+	c, plain, err := img.get(ctx, pt.chunk, v.class)
+	if err != nil {
+		img.mem.unreserve(pt.chunk.Size)
+		pt.err = err
+		if ctx.Err() != nil {
+			pt.err = context.Cause(ctx)
+		}
+		return
+	}
+	pt.fill(c, plain)
+	img.mem.put(k, c, plain, v.class)
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"caravel/image"
+)
+
+type catOptions struct {
+	source sourceOptions
+	offset int64
+	length int64
+	log    logOptions
+}
+
+func catCommand() *cli.Command {
+	var opt catOptions
+	return &cli.Command{
+		Name:      "cat",
+		Category:  images,
+		Usage:     "print an image or a part of it",
+		ArgsUsage: "INDEX [FILE]",
+		Description: `Writes the bytes of an image to standard output or FILE. Only the chunks that
+hold them are fetched.
+
+` + examples(
+			"caravel cat http://host/disk.caibx > disk.img",
+			"# the superblock of an ext4 file system",
+			"caravel cat --offset 1K --length 1K http://host/disk.caibx | hexdump -C",
+		),
+		Flags: append(append([]cli.Flag{
+			&cli.GenericFlag{Name: "offset", Aliases: []string{"o"}, Usage: "begin at byte `N`", Value: sizeValue(&opt.offset)},
+			&cli.GenericFlag{Name: "length", Aliases: []string{"l"}, Usage: "print `N` bytes; 0: to the end", Value: sizeValue(&opt.length)},
+		}, sourceFlags(&opt.source)...), longLogFlags(&opt.log)...),
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 1 || c.NArg() > 2 {
+				return usagef("want INDEX and perhaps FILE, not %d arguments", c.NArg())
+			}
+			std := streamsOf(c)
+			if out := c.Args().Get(1); out != "" && out != "-" {
+				return catTo(c.Context, std, c.Args().First(), out, opt)
+			}
+			return catImage(c.Context, std, c.Args().First(), opt)
+		},
+	}
+}
+
+// catTo prints into a file or pipe by name.
+func catTo(ctx context.Context, std streams, in, out string, opt catOptions) error {
+	f, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	std.out = f
+	err = catImage(ctx, std, in, opt)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// catImage prints what there is of the range. As in desync, a length that goes
+// beyond the end is an error, after the bytes that there are.
+func catImage(ctx context.Context, std streams, in string, opt catOptions) error {
+	img, err := openImage(ctx, std, in, opt.source, opt.log.logger(std.err))
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	size := img.index.Size()
+	if opt.offset > size {
+		return fmt.Errorf("%s: offset %d is behind the end, at %d", in, opt.offset, size)
+	}
+	n := size - opt.offset
+	if opt.length > 0 {
+		n = min(n, opt.length)
+	}
+	err = image.Stream(ctx, img.index, img.store, std.out, opt.offset, n, image.StreamOptions{InFlight: opt.source.workers})
+	if err == nil && n < opt.length {
+		err = fmt.Errorf("%s: the image ends at %d, %d bytes before what was asked for", in, size, opt.length-n)
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"caravel/blockcache"
+	"caravel/prefetch"
+	"caravel/store"
+)
+
+type lazyOptions struct {
+	source  sourceOptions
+	noSweep bool
+	log     logOptions
+}
+
+func lazyFlags(opt *lazyOptions) []cli.Flag {
+	return append(append([]cli.Flag{
+		newSwitch("no-sweep", "with --cache: fetch only what is read", &opt.noSweep),
+	}, sourceFlags(&opt.source)...), logFlags(&opt.log)...)
+}
+
+// A reader reads an image or a file at any offset.
+type reader interface {
+	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
+}
+
+// A lazyImage is an image, or a plain file, that is read where somebody looks.
+type lazyImage struct {
+	name    string // of the image: the location's last part without its ending
+	size    int64
+	modTime time.Time
+
+	reader func() reader // one for each stream of reads
+	holes  func(off, n int64) iter.Seq2[int64, int64]
+	want   func(off, n int64)
+	Close  func() error
+}
+
+// openLazy opens an index (.caibx) for reading on demand; any other name is
+// taken for a plain file.
+func openLazy(ctx context.Context, std streams, location string, opt lazyOptions, log *slog.Logger) (*lazyImage, error) {
+	if is, _ := isIndex(location, ""); !is && location != "-" {
+		return openFile(location)
+	}
+	src, err := openImage(ctx, std, location, opt.source, log)
+	if err != nil {
+		return nil, err
+	}
+	memory := blockcache.NewMemory(opt.source.memory)
+	img := blockcache.New(src.index, src.store, blockcache.Options{Memory: memory, Log: log})
+	ahead := img.View(store.ReadAhead)
+	sweeping, stopSweep := context.WithCancel(context.Background())
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		if src.kept != nil && !opt.noSweep {
+			_, _ = prefetch.Sweep(sweeping, src.index, src.store, src.kept, prefetch.SweepOptions{Log: log}) // ends with us
+		}
+	}()
+	return &lazyImage{
+		name:    imageName(location),
+		size:    img.Size(),
+		modTime: src.modTime,
+		reader: func() reader {
+			return prefetch.NewReader(img.View(store.Demand), ahead, prefetch.Options{
+				Memory: opt.source.memory,
+				Chunk:  int64(src.index.Params.Avg),
+			})
+		},
+		holes: img.Holes,
+		want:  func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
+		Close: func() error {
+			stopSweep()
+			<-swept
+			return errors.Join(img.Close(), src.Close())
+		},
+	}, nil
+}
+
+// imageName is what an image is called after its location.
+func imageName(location string) string {
+	location, _, _ = strings.Cut(location, "?")
+	name := path.Base(location)
+	name = strings.TrimSuffix(name, path.Ext(name))
+	if name == "" || name == "." || name == "/" || location == "-" {
+		return "image"
+	}
+	return name
+}
+
+// openFile opens a plain file or block device.
+func openFile(location string) (*lazyImage, error) {
+	f, err := os.Open(location)
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &lazyImage{
+		name:    imageName(location),
+		size:    size,
+		modTime: st.ModTime(),
+		reader:  func() reader { return plainFile{f} },
+		holes:   func(int64, int64) iter.Seq2[int64, int64] { return func(func(int64, int64) bool) {} },
+		want:    func(int64, int64) {},
+		Close:   f.Close,
+	}, nil
+}
+
+// A plainFile is read where it lies, without a cache of ours.
+type plainFile struct{ f *os.File }
+
+func (p plainFile) ReadAt(_ context.Context, b []byte, off int64) (int, error) {
+	return p.f.ReadAt(b, off)
+}

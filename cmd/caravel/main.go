@@ -1,0 +1,100 @@
+// Caravel delivers disk images and file trees as chunks in casync's formats and
+// reads them lazily. Each command is a file of this folder; what it does lies
+// in the rooms beside it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// The exit statuses.
+const (
+	exitDone   = 0
+	exitFailed = 1 // or interrupted
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(run(interruptible(), newApp(os.Stdin, os.Stdout, os.Stderr), os.Args[1:]))
+}
+
+// errInterrupted is why a command ends that was told to.
+var errInterrupted = errors.New("interrupted")
+
+// interruptible returns a context that ends with the first SIGINT, SIGTERM or
+// SIGHUP. The second one ends the program at once. A signal that whoever
+// started the program has it ignore (nohup) stays ignored.
+//
+// SIGPIPE is taken note of and no more, so that a write to a pipe without a
+// reader is an error like any other, after which temporary files are removed.
+func interruptible() context.Context {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ends := make(chan os.Signal, 2)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(ends, s)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go func() {
+		<-ends
+		cancel(errInterrupted)
+		<-ends
+		os.Exit(exitFailed)
+	}()
+	return ctx
+}
+
+// run runs the command of app that args call for, reports its error and returns
+// the exit status.
+func run(ctx context.Context, app *cli.App, args []string) int {
+	line, err := arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, line.argv(app.Name))
+	}
+	if err == nil {
+		return exitDone
+	}
+	text, status := oneLine(err.Error()), exitFailed
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		text, status = usage.in(line.command), exitUsage
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		text = errInterrupted.Error()
+	}
+	fmt.Fprintf(app.ErrWriter, "caravel: %s\n", text)
+	return status
+}
+
+// oneLine joins the lines of an error that has several causes.
+func oneLine(text string) string {
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	return strings.Join(lines, "; ")
+}
+
+// A usageError says that a command was called in a wrong way.
+type usageError struct{ text string }
+
+// usagef makes a usageError. The command's name and where to find help are
+// added when it is printed.
+func usagef(format string, a ...any) error { return &usageError{fmt.Sprintf(format, a...)} }
+
+func (e *usageError) Error() string { return e.text }
+
+// in is the text for a user who called the command, "" if none was named.
+func (e *usageError) in(command string) string {
+	text := oneLine(e.text)
+	if command == "" {
+		return text + "; see caravel --help"
+	}
+	return fmt.Sprintf("%s: %s; see caravel %s --help", command, text, command)
+}

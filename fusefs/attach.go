@@ -1,0 +1,151 @@
+//go:build linux
+
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const fuseDevice = "/dev/fuse"
+
+// attach mounts on dir and returns the descriptor that carries the kernel's
+// requests: by itself where it may, else by the set-user-ID helper of fuse3.
+func attach(dir string, opt Options) (int, error) {
+	fd, err := attachDirect(dir, opt)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		fd, err = attachByHelper(dir, opt)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("fusefs: %s: %w", dir, err)
+	}
+	return fd, nil
+}
+
+func attachDirect(dir string, opt Options) (int, error) {
+	fd, err := unix.Open(fuseDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return -1, fmt.Errorf("%s: %w; load the kernel's module (modprobe fuse), or give the container the device (--device /dev/fuse --cap-add SYS_ADMIN)", fuseDevice, err)
+	case err != nil:
+		return -1, fmt.Errorf("%s: %w", fuseDevice, err)
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,default_permissions",
+		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
+	if *opt.AllowOther {
+		data += ",allow_other"
+	}
+	err = unix.Mount(opt.FSName, dir, "fuse."+opt.Subtype, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data)
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("mount: %w", err)
+	}
+	return fd, nil
+}
+
+// attachByHelper has fusermount3 open the device, mount it and hand it over.
+func attachByHelper(dir string, opt Options) (int, error) {
+	helper, err := helperPath()
+	if err != nil {
+		return -1, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(pair[0])
+	theirs := os.NewFile(uintptr(pair[1]), "fusermount3")
+	defer theirs.Close()
+
+	options := []string{
+		"ro", "nosuid", "nodev", "default_permissions", "max_read=" + strconv.Itoa(maxRead),
+		"fsname=" + escapeOption(opt.FSName), "subtype=" + escapeOption(opt.Subtype),
+	}
+	if *opt.AllowOther {
+		options = append(options, "allow_other")
+	}
+	cmd := exec.Command(helper, "-o", strings.Join(options, ","), "--", dir)
+	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
+	cmd.Env = []string{"_FUSE_COMMFD=3"}
+	if err := runHelper(cmd); err != nil {
+		return -1, err
+	}
+	theirs.Close()
+	return receiveFD(pair[0])
+}
+
+func helperPath() (string, error) {
+	for _, name := range []string{"fusermount3", "fusermount", "/usr/bin/fusermount3", "/bin/fusermount3"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("fusermount3: not there, and only root mounts without it; install fuse3")
+}
+
+// runHelper runs cmd; what it complains of is the error.
+func runHelper(cmd *exec.Cmd) error {
+	var said strings.Builder
+	cmd.Stderr = &said
+	err := cmd.Run()
+	if err == nil {
+		return nil
+	}
+	if text := strings.TrimSpace(said.String()); text != "" {
+		return errors.New(strings.ReplaceAll(text, "\n", "; "))
+	}
+	return fmt.Errorf("%s: %w", cmd.Path, err)
+}
+
+// escapeOption keeps a comma from ending an option.
+func escapeOption(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
+}
+
+func receiveFD(socket int) (int, error) {
+	var b [1]byte
+	control := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(socket, b[:], control, unix.MSG_CMSG_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("fusermount3: %w", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:n])
+	if err != nil || len(messages) != 1 {
+		return -1, errors.New("fusermount3: gave no descriptor")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		return -1, errors.New("fusermount3: gave no descriptor")
+	}
+	return fds[0], nil
+}
+
+// detach unmounts what is on dir. Of flags, the helper knows MNT_DETACH only.
+func detach(dir string, flags int) error {
+	err := unix.Unmount(dir, flags|unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EPERM) {
+		err = detachByHelper(dir, flags&unix.MNT_DETACH != 0)
+	}
+	if err != nil {
+		return fmt.Errorf("fusefs: %s: unmount: %w", dir, err)
+	}
+	return nil
+}
+
+func detachByHelper(dir string, lazy bool) error {
+	helper, err := helperPath()
+	if err != nil {
+		return err
+	}
+	args := []string{"-u"}
+	if lazy {
+		args = append(args, "-z")
+	}
+	return runHelper(exec.Command(helper, append(args, "--", dir)...))
+}

@@ -1,0 +1,102 @@
+//go:build linux
+
+package fusefs
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestComplaints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c complaints
+		if !c.first("a") || c.first("a") || !c.first("b") {
+			t.Error("want a and b once")
+		}
+		time.Sleep(quiet)
+		if !c.first("a") {
+			t.Error("want a again after a while")
+		}
+		for i := range 10 * maxTexts {
+			c.first(fmt.Sprint(i))
+		}
+		if n := len(c.last); n > maxTexts {
+			t.Errorf("%d texts are kept", n)
+		}
+	})
+}
+
+func TestCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		life, end := context.WithCancel(context.Background())
+		defer end()
+		gone := false
+		signal := make(chan struct{})
+		c := &call{life: life, signal: signal, gone: func() bool { return gone }}
+		below, cancel := context.WithCancel(c)
+		defer cancel()
+		if c.Err() != nil || below.Err() != nil {
+			t.Error("cancelled at the start")
+		}
+		close(signal)
+		time.Sleep(10 * recheck)
+		if c.Err() != nil || below.Err() != nil {
+			t.Error("cancelled by a signal")
+		}
+		gone = true
+		time.Sleep(2 * recheck)
+		synctest.Wait()
+		if c.Err() == nil || below.Err() == nil {
+			t.Error("not cancelled though nobody waits")
+		}
+	})
+}
+
+// Whoever keeps the context of a read that is over finds it cancelled.
+func TestCallOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		life, end := context.WithCancel(context.Background())
+		defer end()
+		unused, used := &call{life: life}, &call{life: life}
+		done := used.Done()
+		unused.finish()
+		used.finish()
+		<-done
+		<-unused.Done()
+		if used.Err() == nil || unused.Err() == nil {
+			t.Error("not cancelled")
+		}
+	})
+}
+
+func TestCallEndsWithMount(t *testing.T) {
+	life, end := context.WithCancel(context.Background())
+	c := &call{life: life}
+	end()
+	<-c.Done()
+	if c.Err() == nil {
+		t.Error("not cancelled")
+	}
+}
+
+func TestParseMount(t *testing.T) {
+	for line, want := range map[string]mountEntry{
+		`36 35 98:0 /r /mnt/a\040b\134c rw,noatime shared:1 - ext3 /dev/root rw`: {unix.Mkdev(98, 0), `/mnt/a b\c`, "ext3"},
+		`36 35 0:300 / /mnt ro - fuse.caravel x\040- ro`:                         {unix.Mkdev(0, 300), "/mnt", "fuse.caravel"},
+		`36 35 0:31 / /\9x\0 ro - tmpfs`:                                         {unix.Mkdev(0, 31), `/\9x\0`, "tmpfs"},
+	} {
+		if got, ok := parseMount(line); !ok || got != want {
+			t.Errorf("%q: %+v, %v", line, got, ok)
+		}
+	}
+	for _, line := range []string{"", "36 35 98:0 / /mnt", "36 35 98 / /mnt ro - x", "36 - x", "1 2 3:4 / / ro - "} {
+		if got, ok := parseMount(line); ok {
+			t.Errorf("%q: %+v", line, got)
+		}
+	}
+}

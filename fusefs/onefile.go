@@ -1,0 +1,210 @@
+//go:build linux
+
+package fusefs
+
+import (
+	"io"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	rootNode = fuse.FUSE_ROOT_ID
+	fileNode = rootNode + 1
+
+	forever   = time.Duration(math.MaxInt64) // 292 years, the longest there is
+	maxName   = 255
+	blockSize = 4096 // of statfs and st_blksize; st_blocks counts 512 bytes, always
+)
+
+// oneFile is a file system of a root directory and one file. It speaks the
+// kernel's protocol as it is: two nodes need no table.
+type oneFile struct {
+	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
+	file               File
+	reads              *reads
+
+	mu      sync.Mutex
+	readers map[uint64]Reader // by handle; guarded by mu; used if file.Open is set
+	handle  uint64            // the last one given; guarded by mu
+}
+
+func newOneFile(f File, r *reads) *oneFile {
+	return &oneFile{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		file:          f,
+		reads:         r,
+		readers:       make(map[uint64]Reader),
+	}
+}
+
+func (f *oneFile) String() string    { return f.file.Name }
+func (f *oneFile) serving() *reads   { return f.reads }
+func (f *oneFile) firstFile() string { return f.file.Name }
+
+// close ends what the kernel did not release.
+func (f *oneFile) close() {
+	f.mu.Lock()
+	left := f.readers
+	f.readers = nil
+	f.mu.Unlock()
+	for _, r := range left {
+		closeReader(r)
+	}
+}
+
+func closeReader(r Reader) {
+	if c, ok := r.(io.Closer); ok {
+		c.Close() // nothing was written
+	}
+}
+
+func (f *oneFile) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	out.SetEntryTimeout(forever)
+	if h.NodeId != rootNode || name != f.file.Name {
+		return fuse.OK // node 0: known not to be there
+	}
+	f.entry(out)
+	return fuse.OK
+}
+
+func (f *oneFile) entry(out *fuse.EntryOut) {
+	out.NodeId = fileNode
+	out.SetEntryTimeout(forever)
+	out.SetAttrTimeout(forever)
+	f.attr(fileNode, &out.Attr)
+}
+
+func (f *oneFile) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.SetTimeout(forever)
+	return f.attr(in.NodeId, &out.Attr)
+}
+
+func (f *oneFile) attr(node uint64, a *fuse.Attr) fuse.Status {
+	*a = fuse.Attr{Ino: node, Blksize: blockSize, Owner: fuse.Owner{Uid: f.file.UID, Gid: f.file.GID}}
+	switch node {
+	case rootNode:
+		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
+	case fileNode:
+		a.Mode, a.Nlink = unix.S_IFREG|f.file.Mode, 1
+		a.Size = uint64(f.file.Size)
+		a.Blocks = (a.Size + 511) / 512
+	default:
+		return fuse.Status(unix.ESTALE)
+	}
+	a.SetTimes(&f.file.ModTime, &f.file.ModTime, &f.file.ModTime)
+	return fuse.OK
+}
+
+func (f *oneFile) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
+	return fuse.OK
+}
+
+// entries are those of the root, in the order of their offsets.
+func (f *oneFile) entries() []fuse.DirEntry {
+	return []fuse.DirEntry{
+		{Name: ".", Ino: rootNode, Mode: unix.S_IFDIR},
+		{Name: "..", Ino: rootNode, Mode: unix.S_IFDIR},
+		{Name: f.file.Name, Ino: fileNode, Mode: unix.S_IFREG},
+	}
+}
+
+func (f *oneFile) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	all := f.entries()
+	for _, e := range all[min(in.Offset, uint64(len(all))):] {
+		if !out.AddDirEntry(e) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+func (f *oneFile) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	all := f.entries()
+	for _, e := range all[min(in.Offset, uint64(len(all))):] {
+		entry := out.AddDirLookupEntry(e)
+		if entry == nil {
+			break
+		}
+		if e.Ino == fileNode {
+			f.entry(entry)
+		}
+	}
+	return fuse.OK
+}
+
+func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.NodeId != fileNode {
+		return fuse.Status(unix.EISDIR)
+	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if f.file.Open == nil {
+		return fuse.OK
+	}
+	r := f.file.Open()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readers == nil { // closed meanwhile
+		defer closeReader(r)
+		return fuse.EIO
+	}
+	f.handle++
+	f.readers[f.handle] = r
+	out.Fh = f.handle
+	return fuse.OK
+}
+
+func (f *oneFile) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	f.mu.Lock()
+	r, ok := f.readers[in.Fh]
+	delete(f.readers, in.Fh)
+	f.mu.Unlock()
+	if ok {
+		closeReader(r)
+	}
+}
+
+// Flush has nothing to do; ENOSYS saves a round trip at each close.
+func (f *oneFile) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
+func (f *oneFile) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	r := f.reader(in.Fh)
+	if r == nil {
+		return nil, fuse.EBADF
+	}
+	size := uint64(f.file.Size)
+	if in.Offset >= size {
+		return fuse.ReadResultData(nil), fuse.OK
+	}
+	// The last page of a file reaches beyond its end; the kernel fills it up.
+	p := buf[:min(uint64(len(buf)), size-in.Offset)]
+	if st := f.reads.fill(signal, in.Pid, f.file.Name, r, p, int64(in.Offset)); st != fuse.OK {
+		return nil, st
+	}
+	return fuse.ReadResultData(p), fuse.OK
+}
+
+func (f *oneFile) reader(handle uint64) Reader {
+	if f.file.Open == nil {
+		return f.file.Reader
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.readers[handle]
+}
+
+func (f *oneFile) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	*out = fuse.StatfsOut{
+		Blocks:  (uint64(f.file.Size) + blockSize - 1) / blockSize,
+		Files:   2,
+		Bsize:   blockSize,
+		Frsize:  blockSize,
+		NameLen: maxName,
+	}
+	return fuse.OK
+}

@@ -1,0 +1,170 @@
+package nbd
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A conn is one client, from its greeting to its end.
+type conn struct {
+	srv *Server
+	net net.Conn
+	in  *bufio.Reader // belongs to who negotiates, then to who leads
+	log *slog.Logger
+
+	// Settled by the negotiation, constant after it.
+	export     *export
+	structured bool // replies
+	allocation bool // base:allocation may be asked for
+
+	life context.Context // of the reads; ends with the connection
+	end  context.CancelCauseFunc
+	work sync.WaitGroup // who leads, and who reads for requests handed over
+
+	writeBy atomic.Int64 // when the write that is under way must be done if memory is short, in ns since 1970; 0: none is
+
+	mu       sync.Mutex // guards all below
+	room     sync.Cond  // signalled when admit may try again
+	draining bool       // take no more requests
+	dead     bool       // answer no more either
+	requests int        // in flight: admitted, and not yet written
+	bytes    int64      // that their replies take
+	turn     turn
+	queue    []*job // replies to be written
+	queued   int    // bytes of them
+	writing  bool   // somebody writes, and will look at queue again
+	out      writer // belongs to who writes
+}
+
+var (
+	errGrace   = errors.New("nbd: requests cut off at the end of the grace time")
+	errStalled = errors.New("nbd: client takes no replies while others wait for memory")
+)
+
+// ServeConn serves one client on nc, which it closes, until the client leaves
+// or ctx ends; requests that have arrived by then are still answered, for the
+// time of grace at most. The error says what ended the connection; it is nil
+// if the client or ctx did.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	c := s.newConn(ctx, nc)
+	defer s.forget(c)
+	c.log.Debug("nbd: client connected")
+
+	done := make(chan error, 1)
+	go func() { done <- c.serve() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	c.drain()
+	grace := time.NewTimer(s.opt.Grace)
+	defer grace.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-grace.C:
+		c.kill(errGrace)
+		return <-done
+	}
+}
+
+func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
+	c := &conn{srv: s, net: nc, in: bufio.NewReaderSize(nc, 4<<10)}
+	c.log = s.opt.Log.With("client", nc.RemoteAddr().String())
+	c.room.L = &c.mu
+	// Not ctx itself: reads may go on for the time of grace.
+	c.life, c.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	return c
+}
+
+func (s *Server) forget(c *conn) {
+	c.kill(net.ErrClosed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// shed ends the clients that hold memory and take no replies.
+func (s *Server) shed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().UnixNano()
+	for c := range s.conns {
+		if by := c.writeBy.Load(); by != 0 && by < now {
+			c.kill(errStalled)
+		}
+	}
+}
+
+func (c *conn) serve() error {
+	export, err := c.negotiate()
+	if err != nil {
+		if c.stopping() && errors.Is(err, errTimeout) {
+			return nil
+		}
+		return fmt.Errorf("nbd: negotiation: %w", err)
+	}
+	if export == nil {
+		return nil
+	}
+	c.export = export
+	c.log = c.log.With("export", export.Name)
+	c.log.Debug("nbd: export chosen", "structured", c.structured, "allocation", c.allocation)
+	return c.transmit()
+}
+
+// drain makes the connection end when it has answered what has arrived.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	c.net.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *conn) stopping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// setDeadline sets the time limit of the negotiation, or none.
+func (c *conn) setDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return errTimeout
+	}
+	return c.net.SetDeadline(t)
+}
+
+// kill ends the connection at once, for the reason err unless there was one
+// before.
+func (c *conn) kill(err error) {
+	c.end(err)
+	c.net.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dead = true
+	c.room.Broadcast()
+}
+
+// ended is what ended the connection, nil if it was no fault.
+func (c *conn) ended() error {
+	err := context.Cause(c.life)
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,239 @@
+package nbd
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/pojntfx/go-nbd/pkg/protocol"
+)
+
+const (
+	ownMemory = 128 << 10 // of replies that a connection may hold whatever the others do
+	batchSize = 64 << 10  // of replies that wait for the next request to be read
+	largeRead = 64 << 10  // is copied by one processor while another one sends
+	patience  = 500 * time.Microsecond
+	slowRead  = 200 * time.Microsecond
+	wariness  = 64 // reads
+)
+
+// A turn is how requests are read and answered at the same time without
+// a goroutine for each. One goroutine of a connection leads: it alone takes
+// requests from the socket. What it expects to be quick it answers itself,
+// which costs no switch, and while more requests have arrived, one write sends
+// the replies of many. If that takes longer than patience, a new goroutine
+// leads, and the old one goes when its request is done. Where reads were slow
+// lately, the lead is handed over before the read. All is guarded by conn.mu.
+type turn struct {
+	own   bool   // the leader is at a request of its own
+	count uint64 // such requests until now
+	seen  uint64 // count when watch looked last
+	timer *time.Timer
+	armed bool // timer runs
+	wary  int  // requests to be handed over before the leader tries one itself again
+}
+
+// transmit serves the second phase of a connection: requests and replies.
+func (c *conn) transmit() error {
+	c.turn.timer = time.AfterFunc(time.Hour, c.watch)
+	defer c.turn.timer.Stop()
+	c.work.Go(c.lead)
+	c.work.Wait()
+	c.flush()
+	return c.ended()
+}
+
+// lead takes requests until it hands the lead over or the client is gone.
+func (c *conn) lead() {
+	for {
+		j := c.srv.newJob()
+		err := c.next(j)
+		if err == nil {
+			err = c.admit(j)
+		}
+		if err != nil {
+			c.srv.freeJob(j)
+			c.leave(err)
+			return
+		}
+		if c.handsOver(j) {
+			c.work.Go(c.lead)
+			start := time.Now()
+			c.handle(j)
+			c.reply(j, time.Since(start))
+			c.flush()
+			return
+		}
+		c.handle(j)
+		if lost, full := c.replyOwn(j); lost {
+			c.flush()
+			return
+		} else if full {
+			c.flush()
+		}
+	}
+}
+
+// errDone says that the client has sent its last request.
+var errDone = errors.New("no more requests")
+
+// leave ends the connection for the reason err, at once unless there are
+// requests to be finished.
+func (c *conn) leave(err error) {
+	if errors.Is(err, errDone) || c.stopping() && errors.Is(err, errTimeout) {
+		c.flush()
+		return
+	}
+	c.kill(err)
+}
+
+// next reads one request. Before it waits for the client, all replies that
+// are ready are sent.
+func (c *conn) next(j *job) error {
+	if c.in.Buffered() < requestSize {
+		c.flush()
+	}
+	b, err := c.in.Peek(requestSize)
+	if err != nil {
+		if len(b) > 0 && err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("nbd: request: %w", err)
+	}
+	j.TransmissionRequestHeader = protocol.TransmissionRequestHeader{
+		RequestMagic: binary.BigEndian.Uint32(b),
+		CommandFlags: binary.BigEndian.Uint16(b[4:]),
+		Type:         binary.BigEndian.Uint16(b[6:]),
+		Handle:       binary.BigEndian.Uint64(b[8:]),
+		Offset:       binary.BigEndian.Uint64(b[16:]),
+		Length:       binary.BigEndian.Uint32(b[24:]),
+	}
+	c.in.Discard(requestSize)
+	if j.RequestMagic != protocol.TRANSMISSION_MAGIC_REQUEST {
+		return fmt.Errorf("nbd: request magic %#x: want %#x", j.RequestMagic, protocol.TRANSMISSION_MAGIC_REQUEST)
+	}
+	switch j.Type {
+	case protocol.TRANSMISSION_TYPE_REQUEST_DISC:
+		return errDone
+	case protocol.TRANSMISSION_TYPE_REQUEST_WRITE:
+		return c.drop(int(j.Length))
+	}
+	return nil
+}
+
+// drop reads past the payload of a write.
+func (c *conn) drop(n int) error {
+	if n > maxPayload {
+		return fmt.Errorf("nbd: write of %d bytes: more than %d", n, maxPayload)
+	}
+	if c.in.Buffered() < n {
+		c.flush()
+	}
+	if _, err := c.in.Discard(n); err != nil {
+		return fmt.Errorf("nbd: payload of a write: %w", err)
+	}
+	return nil
+}
+
+// admit waits until there is room for j's reply.
+func (c *conn) admit(j *job) error {
+	j.error = c.check(j)
+	if j.error == 0 && j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ {
+		j.cost = cost(int(j.Length))
+	}
+	c.mu.Lock()
+	for !c.dead && (c.requests >= c.srv.opt.Requests || c.bytes+j.cost > c.srv.opt.ConnMemory) {
+		if len(c.queue) > 0 && !c.writing {
+			c.mu.Unlock()
+			c.flush()
+			c.mu.Lock()
+			continue
+		}
+		c.room.Wait()
+	}
+	if c.dead {
+		c.mu.Unlock()
+		return net.ErrClosed
+	}
+	c.requests++
+	c.bytes += j.cost
+	if c.bytes > ownMemory {
+		j.shared = j.cost
+	}
+	c.mu.Unlock()
+	if j.shared == 0 || c.srv.memory.try(j.shared) {
+		return nil
+	}
+	c.flush()
+	if err := c.srv.memory.take(c.life, j.shared); err != nil {
+		j.shared = 0
+		return err
+	}
+	return nil
+}
+
+// handsOver reports whether another goroutine shall lead while j is handled;
+// if not, the turn is the leader's own.
+func (c *conn) handsOver(j *job) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.turn
+	if j.cost > 0 && (t.wary > 0 || j.cost >= largeRead) {
+		return true
+	}
+	t.own = true
+	t.count++
+	if !t.armed {
+		t.armed = true
+		t.timer.Reset(patience)
+	}
+	return false
+}
+
+// watch gives the lead to a new goroutine if the leader has been at one
+// request all the time since watch looked last.
+func (c *conn) watch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.turn
+	switch {
+	case !t.own && t.seen == t.count:
+		t.armed = false
+	case t.own && t.seen == t.count:
+		t.own, t.armed = false, false
+		t.wary = wariness
+		c.work.Go(c.lead)
+	default:
+		t.seen = t.count
+		t.timer.Reset(patience)
+	}
+}
+
+// replyOwn queues the reply to j, the leader's own. It reports whether the
+// lead was lost meanwhile, and whether there is enough to be sent now.
+func (c *conn) replyOwn(j *job) (lost, full bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enqueue(j)
+	lost = !c.turn.own
+	c.turn.own = false
+	return lost, c.queued >= batchSize
+}
+
+// reply queues the reply to j, which took a goroutine that did not lead.
+func (c *conn) reply(j *job, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enqueue(j)
+	if j.cost >= largeRead {
+		return
+	}
+	if took > slowRead {
+		c.turn.wary = wariness
+	} else if c.turn.wary > 0 {
+		c.turn.wary--
+	}
+}

@@ -1,0 +1,78 @@
+package prefetch
+
+import "caravel/blockcache"
+
+// A window says how far ahead of a stream chunks are asked for. Its positions
+// grow in the direction of the stream: offsets for a sequential stream, steps
+// times what a step costs for a strided one.
+type window struct {
+	size  int64 // bytes ahead
+	asked int64 // all before it was asked for
+	mark  int64 // what lies before it was asked for by a smaller window
+	used  int64 // bytes that were asked for, and read
+}
+
+// A limit is how far the windows of one reader may grow.
+type limit struct {
+	chunk int64 // the smallest window
+	now   int64
+	most  int64 // what now may grow to
+}
+
+// open starts the window of a stream that has arrived at pos in reads of n
+// bytes.
+func (w *window) open(pos, n int64, l *limit) {
+	size := min(max(l.chunk, n), max(l.now, l.chunk))
+	*w = window{size: size, asked: pos, mark: pos}
+}
+
+// advance notes that the stream went on from pos to next, and what the state
+// of the last chunk of that read was. It returns the bytes read that had been
+// asked for.
+func (w *window) advance(pos, next int64, state blockcache.State, l *limit) (used int64) {
+	used = max(min(next, w.asked)-pos, 0)
+	w.used += used
+	if next <= w.mark {
+		return used // what the window was before tells nothing of what it is
+	}
+	switch state {
+	case blockcache.Absent:
+		l.grow(w.size)
+		w.size = min(2*w.size, l.now)
+	case blockcache.Lost:
+		w.size = max(w.size/2, l.chunk)
+	default:
+		return used
+	}
+	// What the memory had no room for is asked for again; the rest is ignored.
+	w.mark, w.asked = max(w.asked, next), next
+	return used
+}
+
+// extend returns the part before end that is to be asked for now, which may be
+// empty: less than a chunk is not worth a hint.
+func (w *window) extend(pos, end, chunk int64) (from, to int64) {
+	from, to = max(w.asked, pos), min(pos+w.size, end)
+	if to <= from || to-from < chunk && to < end {
+		return from, from
+	}
+	w.asked = to
+	return from, to
+}
+
+// end lowers the limit if more of the window is left unread at pos than was
+// used, and returns what is left.
+func (w *window) end(pos int64, l *limit) (unread int64) {
+	unread = max(w.asked-pos, 0)
+	if unread > w.used {
+		l.now = max(l.now/2, l.chunk)
+	}
+	return unread
+}
+
+// grow raises the limit for a window that has used it up.
+func (l *limit) grow(size int64) {
+	if size >= l.now {
+		l.now = min(2*l.now, l.most)
+	}
+}

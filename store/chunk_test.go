@@ -1,0 +1,189 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"caravel/chunker"
+	"caravel/store"
+	"caravel/store/storetest"
+)
+
+// stored returns a chunk as it comes from a store of the form f, and counts in
+// freed how often its buffer was given back.
+func stored(t *testing.T, f store.Form, plain []byte, freed *int) (*store.Chunk, []byte) {
+	t.Helper()
+	want := storetest.Want(plain)
+	b := storetest.Objects(t, f, plain)[f.Name(want.ID)]
+	return store.NewStored(want, "there", f.Compression, b, func() { *freed++ }), b
+}
+
+func TestChunkFreesOnce(t *testing.T) {
+	plain := storetest.Plains()[2]
+	tests := []struct {
+		name string
+		use  func(c *store.Chunk)
+	}{
+		{"unused", func(*store.Chunk) {}},
+		{"unpacked", func(c *store.Chunk) { c.Verify() }},
+		{"compact", func(c *store.Chunk) { c.Verify(); c.Compact(); c.Compact() }},
+		{"compact while packed", func(c *store.Chunk) { c.Compact() }},
+		{"packed otherwise", func(c *store.Chunk) { c.Stored(store.Form{Compression: store.Gzip}); c.Compact() }},
+		{"packed alike", func(c *store.Chunk) { c.Stored(store.Form{}); c.Compact() }},
+		{"retained", func(c *store.Chunk) { c.Retain(); c.Release() }},
+	}
+	for _, tt := range tests {
+		for _, f := range []store.Form{{}, {Compression: store.None}} {
+			t.Run(fmt.Sprintf("%s %v", tt.name, f.Compression), func(t *testing.T) {
+				freed := 0
+				c, _ := stored(t, f, plain, &freed)
+				tt.use(c)
+				if err := c.Verify(); err != nil {
+					t.Error(err)
+				}
+				if got, err := c.Plain(); err != nil || !bytes.Equal(got, plain) {
+					t.Errorf("other bytes, error %v", err)
+				}
+				c.Release()
+				if freed != 1 {
+					t.Errorf("freed %d times", freed)
+				}
+			})
+		}
+	}
+}
+
+func TestCompact(t *testing.T) {
+	plain, freed := storetest.Plains()[2], 0
+	c, packed := stored(t, store.Form{}, plain, &freed)
+	c.Compact()
+	if freed != 0 {
+		t.Error("what is only there packed was freed")
+	}
+	if err := c.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	c.Compact()
+	if freed != 1 {
+		t.Error("the packed bytes are still there")
+	}
+	again, err := c.Stored(store.Form{})
+	if err != nil || !bytes.Equal(again, packed) {
+		t.Errorf("packed again: %d bytes, want %d; error %v", len(again), len(packed), err)
+	}
+	c.Compact()
+	if now, err := c.Stored(store.Form{}); err != nil || &now[0] != &again[0] {
+		t.Errorf("bytes that a caller holds were freed, error %v", err)
+	}
+	c.Release()
+}
+
+// Stored hands on what came, and packs once what did not.
+func TestStored(t *testing.T) {
+	plain, freed := storetest.Plains()[2], 0
+	for _, came := range forms {
+		for _, asked := range forms {
+			c, packed := stored(t, came, plain, &freed)
+			got, err := c.Stored(asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if came.Compression == asked.Compression && &got[0] != &packed[0] {
+				t.Errorf("%v as %v: packed again", came, asked)
+			}
+			other := store.NewStored(storetest.Want(plain), "", asked.Compression, got, nil)
+			if err := other.Verify(); err != nil {
+				t.Errorf("%v as %v: %v", came, asked, err)
+			}
+			if again, err := c.Stored(asked); err != nil || &again[0] != &got[0] {
+				t.Errorf("%v as %v: made twice, error %v", came, asked, err)
+			}
+			c.Release()
+		}
+	}
+	c, _ := stored(t, store.Form{}, plain, &freed)
+	defer c.Release()
+	if _, err := c.Stored(store.Form{Compression: store.XZ, Level: 10}); err == nil {
+		t.Error("level 10 was accepted")
+	}
+}
+
+func TestStoredOfCorruptChunk(t *testing.T) {
+	c := store.NewStored(storetest.Want([]byte("x")), "there", store.Zstd, []byte("no frame"), nil)
+	defer c.Release()
+	for _, f := range forms {
+		if _, err := c.Stored(f); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%v: got %v, want ErrCorrupt", f, err)
+		}
+	}
+}
+
+func TestChunkSize(t *testing.T) {
+	plain := []byte("five.")
+	for size, ok := range map[int]bool{0: true, 4: false, 5: true, 6: false} {
+		want := storetest.Want(plain)
+		want.Size = size
+		c := store.NewStored(want, "there", store.None, plain, nil)
+		err := c.Verify()
+		if (err == nil) != ok || err != nil && !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("size %d: %v", size, err)
+		}
+		if err != nil && !strings.HasSuffix(err.Error(), fmt.Sprintf("5 bytes, the index says %d, in there", size)) {
+			t.Errorf("size %d: %v", size, err)
+		}
+	}
+}
+
+func TestChunkMisused(t *testing.T) {
+	uses := map[string]func(*store.Chunk){
+		"Plain":   func(c *store.Chunk) { c.Plain() },
+		"Stored":  func(c *store.Chunk) { c.Stored(store.Form{}) },
+		"Retain":  func(c *store.Chunk) { c.Retain() },
+		"Release": func(c *store.Chunk) { c.Release() },
+	}
+	for name, use := range uses {
+		t.Run(name, func(t *testing.T) {
+			c := store.NewChunk(chunker.ID{}, 0, []byte("x"), nil)
+			c.Release()
+			defer func() {
+				if recover() == nil {
+					t.Error("nobody noticed")
+				}
+			}()
+			use(c)
+		})
+	}
+}
+
+func TestChunkShared(t *testing.T) {
+	plain, freed := storetest.Plains()[2], 0
+	c, _ := stored(t, store.Form{}, plain, &freed)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		c.Retain()
+		wg.Go(func() {
+			defer c.Release()
+			if err := c.Verify(); err != nil {
+				t.Error(err)
+			}
+			if i%2 == 0 {
+				c.Compact()
+			}
+			if b, err := c.Stored(forms[i]); err != nil || len(b) == 0 {
+				t.Error(err)
+			}
+			if b, err := c.Plain(); err != nil || !bytes.Equal(b, plain) {
+				t.Error("other bytes", err)
+			}
+		})
+	}
+	c.Release()
+	wg.Wait()
+	if freed != 1 {
+		t.Errorf("freed %d times", freed)
+	}
+}

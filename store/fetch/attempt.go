@@ -1,0 +1,148 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"caravel/store"
+)
+
+// fly is the goroutine of one request. When the answer is here, it goes on as
+// a decoder, of whatever is most urgent, if a core is free.
+func (q *Queue) fly(ctx context.Context, f *flight, a *attempt, want store.Want) {
+	defer q.wg.Done()
+	c, found, err := q.answer(ctx, f.has, want)
+	a.cancel(nil)
+
+	q.mu.Lock()
+	drop := q.land(f, a, c, found, err)
+	for {
+		q.dispatch()
+		f := q.nextToDecode()
+		q.unlock()
+		if drop != nil {
+			drop.Release()
+		}
+		if f == nil {
+			return
+		}
+		plain, err := f.check()
+		q.mu.Lock()
+		drop = q.decoded(f, plain, err)
+	}
+}
+
+// answer asks the origin. Where the request was cancelled, the error is why.
+func (q *Queue) answer(ctx context.Context, has bool, want store.Want) (c *store.Chunk, found bool, err error) {
+	if has {
+		found, err = q.origin.Has(ctx, want)
+	} else {
+		c, err = q.origin.Get(ctx, want)
+	}
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx)
+	}
+	return c, found, err
+}
+
+// land gives the slot of a back and takes the answer. The chunk that it returns
+// is of no use and must be released, outside the lock.
+func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err error) (drop *store.Chunk) {
+	now := time.Now()
+	if c != nil {
+		q.measure(f, a, c, now)
+	}
+	q.count(f, -1)
+	f.flights = slices.DeleteFunc(f.flights, func(b *attempt) bool { return a == b })
+	if f.class == store.Demand {
+		q.calm = now.Add(q.window.base)
+	}
+	switch {
+	case f.state == over || f.chunk != nil: // too late
+		return c
+	case err != nil:
+		q.fail(f, err, now)
+	case f.has:
+		f.found = found
+		q.finish(f, nil)
+	default:
+		if a.hedge {
+			q.hedges.won++
+		}
+		f.chunk, f.state = c, landed
+		q.held += int64(c.Came())
+		q.landed[f.class].push(f)
+		q.arm(f)
+	}
+	return nil
+}
+
+// measure learns from an answer.
+func (q *Queue) measure(f *flight, a *attempt, c *store.Chunk, now time.Time) {
+	q.window.answered(a.sent, now, q.inFlight())
+	q.times.add(now.Sub(f.sent))
+	q.sizes.add(f.size, c.Came())
+	q.counts[f.class].Stored += int64(c.Came())
+}
+
+// nextToDecode is the most urgent flight that has landed; nil: none, or no core
+// is free.
+func (q *Queue) nextToDecode() *flight {
+	if q.decoding >= q.cores {
+		return nil
+	}
+	for i := range q.landed {
+		if f := q.landed[i].first; f != nil {
+			q.landed[i].remove(f)
+			f.state = decoding
+			q.decoding++
+			return f
+		}
+	}
+	return nil
+}
+
+// check decodes and verifies the chunk of f, and returns its plain size. It is
+// called without the lock: no other goroutine has the chunk.
+func (f *flight) check() (size int, err error) {
+	c := f.chunk
+	if err := c.Verify(); err != nil {
+		return 0, err
+	}
+	if c.ID() != f.id || c.Digest() != f.digest {
+		return 0, &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
+	}
+	plain, err := c.Plain()
+	if err == nil && f.size != 0 && len(plain) != f.size {
+		err = &store.CorruptError{ID: f.id, Where: c.Where(),
+			Err: fmt.Errorf("%d bytes, the index says %d,", len(plain), f.size)}
+	}
+	return len(plain), err
+}
+
+// decoded takes what check said. The chunk that it returns is of no use and
+// must be released, outside the lock.
+func (q *Queue) decoded(f *flight, plain int, err error) (drop *store.Chunk) {
+	c := f.chunk
+	q.decoding--
+	q.held -= int64(c.Came())
+	if err == nil && f.waiters > 0 && f.state != over {
+		q.counts[f.class].Chunks++
+		q.counts[f.class].Plain += int64(plain)
+		delete(q.warned, f.key)
+		q.finish(f, nil)
+		return nil
+	}
+	f.chunk = nil
+	switch {
+	case f.state == over: // the queue was closed
+	case f.waiters == 0:
+		q.finish(f, errAbandoned)
+	default:
+		q.fail(f, err, time.Now())
+	}
+	return c
+}

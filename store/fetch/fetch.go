@@ -1,0 +1,218 @@
+// Package fetch is the queue in front of an origin: one for all images of a
+// process and for everything that reads, so that a chunk that many want at
+// once is fetched once, and what somebody waits for goes first.
+//
+//	q := fetch.New(store.Chunks(web, store.Form{}), fetch.Options{Log: log})
+//	defer q.Close()
+//	c, err := q.Get(ctx, store.Want{ID: id, Size: size, Class: store.Demand})
+//
+// A flight is the fetching of one chunk, whoever waits for it. It is queued in
+// the line of the most urgent class among its callers, asks the origin, rests
+// before it asks again where that went wrong, and when its bytes are here gives
+// its slot to the next one before they are decoded and verified, on as many
+// cores as there are. A caller that leaves ends its own wait only; with the
+// last one the flight is dropped.
+//
+// # How many at once
+//
+// The window is the number of requests that the link carries well. It is
+// measured in rounds: by Little's law, throughput times the unloaded latency is
+// what must be in flight to fill the link, and the window is kept at twice
+// that (an origin on a busy machine grows slower long before it is full; with
+// less than twice, its throughput suffers). So it doubles each round while the
+// latency stays, from 4 to 100 within some 150 ms on a link of 20 ms, and stops
+// where more in flight only means more time in flight. That latency grew for
+// reasons of its own shows when it does not fall with the window; the new
+// latency then counts as the unloaded one.
+//
+// # Who goes first
+//
+// All classes but Demand are background. Among what is queued, classes have
+// strict priority. A demand request never waits for a slot that a background
+// request has: it counts only its own kind against the window. What it can wait
+// for is the link, so background keeps to three quarters of the window (1.5
+// times what fills the link, in bytes), and to one quarter while demand is
+// under way and for one latency after it, since reads come in series. A read
+// out of nothing, in the midst of a sweep, thus finds half a latency's worth of
+// bytes before it, and the next ones find the link half empty.
+//
+// A background request that is under way is not cancelled to make way. Its
+// answer is mostly in the pipe when the demand request is sent, so little would
+// be gained; the bytes would have to be paid for twice; and with HTTP/1.1 its
+// connection would be lost, which costs the next request one to three round
+// trips.
+//
+// # What goes wrong
+//
+// What the origin does not have or refuses is final at once. A chunk that is
+// corrupt is read once more. Anything else is tried again, demand until
+// Options.Timeout is over, background a few times. A demand request that takes
+// longer than nineteen in twenty others is asked for a second time, and the
+// first verified answer counts; that adds one request in twenty at most.
+//
+// The queue keeps nothing: who wants a chunk later puts it where it can be
+// found, and who wants many at once calls Get from some hundred goroutines, no
+// more than Stats.Window are of use.
+package fetch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"caravel/store"
+)
+
+// Options tunes a Queue. The zero value is a good choice for an origin behind
+// a network; for a directory, give a small MaxWindow.
+type Options struct {
+	MinWindow int // requests of demand that may always be in flight; 0: 8, or MaxWindow if less
+	MaxWindow int // most requests in flight; what background has in flight when a burst of demand comes may exceed it; equal to MinWindow: fixed; 0: 128, or MinWindow if more
+
+	Background int64 // most bytes in flight for background; 0: measured
+	Held       int64 // most bytes that wait to be decoded before requests are held back; 0: 8 MiB
+
+	Timeout time.Duration // of one demand fetch with all its tries; 0: 60 s, negative: for ever
+	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
+
+	Log *slog.Logger // nil: discard
+}
+
+var errClosed = errors.New("fetch: queue is closed")
+
+// A Queue is a store that fetches chunks from an origin. Get returns verified
+// chunks only. Its methods may be called from many goroutines.
+type Queue struct {
+	origin store.Store
+	opt    Options
+	cores  int // decoders that may run at once
+
+	life context.Context // ended by Close
+	end  context.CancelFunc
+	wg   sync.WaitGroup // the goroutines of the queue
+	ring *time.Timer    // set under mu
+
+	mu      sync.Mutex // guards what follows; release it by unlock
+	closed  bool
+	flights map[key]*flight
+	queued  [store.Classes]line // want a slot
+	landed  [store.Classes]line // want a core
+	alarms  alarms
+	armed   time.Time // when ring goes off; zero: not set
+
+	flying      [store.Classes]int // requests in flight
+	background  int64              // bytes of those that are not demand, as guessed
+	decoding    int
+	held        int64 // bytes of landed and decoding flights
+	calm        time.Time
+	pauseDemand time.Time
+	pauseOthers time.Time
+
+	window window
+	sizes  sizes
+	times  times
+	hedges hedges
+	counts [store.Classes]Counts
+	warned map[key]struct{} // given up, and said so
+	notes  []note
+}
+
+var _ store.Store = (*Queue)(nil)
+
+// New makes a queue in front of origin. Close it when it is not used any more.
+func New(origin store.Store, opt Options) *Queue {
+	if opt.MinWindow <= 0 {
+		opt.MinWindow = 8
+		if opt.MaxWindow > 0 {
+			opt.MinWindow = min(opt.MinWindow, opt.MaxWindow)
+		}
+	}
+	opt.MaxWindow = max(cmp.Or(opt.MaxWindow, 128), opt.MinWindow)
+	opt.Held = cmp.Or(opt.Held, 8<<20)
+	opt.Timeout = cmp.Or(opt.Timeout, 60*time.Second)
+	opt.Try = cmp.Or(opt.Try, 30*time.Second)
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	q := &Queue{
+		origin:  origin,
+		opt:     opt,
+		cores:   runtime.GOMAXPROCS(0),
+		ring:    time.NewTimer(time.Hour),
+		flights: make(map[key]*flight),
+		window:  newWindow(opt.MinWindow, opt.MaxWindow),
+		sizes:   newSizes(),
+		hedges:  hedges{budget: 1},
+		warned:  make(map[key]struct{}),
+	}
+	q.ring.Stop()
+	q.life, q.end = context.WithCancel(context.Background())
+	q.wg.Go(q.watch)
+	return q
+}
+
+// Get returns the chunk wanted, verified. A chunk that is on its way for
+// another caller is waited for, and hurried along if this one is more urgent.
+func (q *Queue) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
+	f, err := q.wait(ctx, want, false)
+	if err != nil {
+		return nil, err
+	}
+	return f.chunk, nil
+}
+
+// Has asks the origin whether it has the chunk. It waits for its turn, and
+// tries again, as Get does.
+func (q *Queue) Has(ctx context.Context, want store.Want) (bool, error) {
+	f, err := q.wait(ctx, want, true)
+	if err != nil {
+		return false, err
+	}
+	return f.found, nil
+}
+
+// wait joins the flight for what is wanted, and returns it when it is over.
+func (q *Queue) wait(ctx context.Context, want store.Want, has bool) (*flight, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	want.Class = min(want.Class, store.Sweep)
+	f, err := q.join(want, has)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		if q.leave(f, want.Class) {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return f, f.err
+}
+
+// Close fails everything that is queued or under way, and returns when nothing
+// of the queue runs any more. It does not close the origin.
+func (q *Queue) Close() error {
+	var drop []*store.Chunk
+	q.mu.Lock()
+	q.closed = true
+	for _, f := range q.flights {
+		if f.state == landed {
+			drop = append(drop, f.chunk)
+			q.held -= int64(f.chunk.Came())
+		}
+		q.finish(f, errClosed)
+	}
+	q.unlock()
+	for _, c := range drop {
+		c.Release()
+	}
+	q.end()
+	q.wg.Wait()
+	return nil
+}

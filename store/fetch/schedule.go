@@ -1,0 +1,140 @@
+package fetch
+
+import (
+	"context"
+	"time"
+
+	"caravel/store"
+)
+
+// dispatch starts what may start, the most urgent first, until one is refused.
+func (q *Queue) dispatch() {
+	if q.closed {
+		return
+	}
+	now := time.Now()
+	for class := range q.queued {
+		for q.queued[class].n > 0 {
+			f := q.queued[class].first
+			if !q.admits(f, now) {
+				return
+			}
+			q.queued[class].remove(f)
+			q.start(f, now)
+		}
+	}
+}
+
+// admits reports whether f may ask the origin now, and tells the window if its
+// size was the reason why not.
+func (q *Queue) admits(f *flight, now time.Time) bool {
+	if f.class == store.Demand {
+		// Background waits for a core too; it must not hold demand back.
+		if now.Before(q.pauseDemand) || q.held >= 2*q.opt.Held {
+			return false
+		}
+		ok := q.flying[store.Demand] < q.window.demand()
+		q.window.press(!ok)
+		return ok
+	}
+	if now.Before(q.pauseOthers) || q.held >= q.opt.Held {
+		return false
+	}
+	others := q.inFlight() - q.flying[store.Demand]
+	if q.demanding(now) {
+		few := others < max(1, q.window.background()/4)
+		q.window.squeeze(!few)
+		return few && q.inFlight() < q.window.demand()
+	}
+	slot := q.inFlight() < q.window.background()
+	room := others == 0 || q.background+q.sizes.guess(f.size) <= q.backgroundBytes()
+	q.window.press(!slot || !room && q.opt.Background == 0)
+	return slot && room
+}
+
+// demanding reports whether somebody waits for the origin, or has just done so
+// and may be back at once.
+func (q *Queue) demanding(now time.Time) bool {
+	return q.queued[store.Demand].n > 0 || q.flying[store.Demand] > 0 || now.Before(q.calm)
+}
+
+// backgroundBytes is how many bytes background may have in flight.
+func (q *Queue) backgroundBytes() int64 {
+	if q.opt.Background > 0 {
+		return q.opt.Background
+	}
+	return int64(backgroundShare * float64(q.window.background()) * q.sizes.mean)
+}
+
+const backgroundShare = 0.75
+
+func (q *Queue) inFlight() (n int) {
+	for _, m := range q.flying {
+		n += m
+	}
+	return n
+}
+
+// count adds n requests of f to what is in flight.
+func (q *Queue) count(f *flight, n int) {
+	q.flying[f.class] += n
+	if f.class != store.Demand {
+		q.background += int64(n) * f.bytes
+	}
+}
+
+// start begins a try of f.
+func (q *Queue) start(f *flight, now time.Time) {
+	if f.since.IsZero() {
+		f.since = now
+	}
+	f.state = flying
+	f.tries++
+	f.sent = now
+	f.bytes = q.sizes.guess(f.size)
+	if f.class == store.Demand {
+		q.hedges.earn()
+	}
+	q.ask(f, now, false)
+	q.planHedge(f)
+	q.arm(f)
+}
+
+// ask sends one request for f.
+func (q *Queue) ask(f *flight, now time.Time, hedge bool) {
+	ctx, cancel := context.WithCancelCause(q.life)
+	a := &attempt{sent: now, hedge: hedge, cancel: cancel}
+	if q.opt.Try > 0 {
+		a.until = now.Add(q.opt.Try << min(f.stalls, 10))
+	}
+	f.flights = append(f.flights, a)
+	q.count(f, 1)
+	q.counts[f.class].Requests++
+	want := store.Want{ID: f.id, Size: f.size, Digest: f.digest, Class: f.class}
+	q.wg.Add(1)
+	go q.fly(ctx, f, a, want)
+}
+
+// sizes learns how big chunks are on the wire.
+type sizes struct {
+	mean  float64 // bytes of one
+	ratio float64 // of what came to what it unpacks to
+}
+
+func newSizes() sizes { return sizes{mean: 64 << 10, ratio: 1} }
+
+func (s *sizes) add(plain, came int) {
+	s.mean += (float64(came) - s.mean) / 16
+	if plain > 0 {
+		s.ratio += (min(1, float64(came)/float64(plain)) - s.ratio) / 16
+	}
+}
+
+// guess is how many bytes a chunk of the given plain size (0: unknown) will
+// come as.
+func (s *sizes) guess(plain int) int64 {
+	if plain <= 0 {
+		return int64(s.mean)
+	}
+	return int64(s.ratio * float64(plain))
+}

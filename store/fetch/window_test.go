@@ -1,0 +1,201 @@
+package fetch_test
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"caravel/store"
+	"caravel/store/fetch"
+)
+
+const kib = 1 << 10
+
+// sweep keeps the queue full of requests of a class until the function that it
+// returns is called.
+func sweep(t *testing.T, q *fetch.Queue, class store.Class, size int) (stop func()) {
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	var over atomic.Bool
+	next.Store(1 << 20)
+	for range 256 {
+		wg.Go(func() {
+			for !over.Load() {
+				get(t, q, wanted(int(next.Add(1)), size, class))
+			}
+		})
+	}
+	return func() {
+		over.Store(true)
+		wg.Wait()
+	}
+}
+
+func TestWindowGrows(t *testing.T) {
+	for _, class := range []store.Class{store.Demand, store.Sweep} {
+		t.Run(class.String(), func(t *testing.T) {
+			o := &origin{latency: 20 * time.Millisecond}
+			run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+				stop := sweep(t, q, class, kib)
+				time.Sleep(200 * time.Millisecond)
+				if n := q.Stats().InFlight; n < 64 {
+					t.Errorf("%d in flight after 200 ms, want 64 or more", n)
+				}
+				time.Sleep(time.Second)
+				if n := q.Stats().Window; n < 100 {
+					t.Errorf("window %d after 1.2 s, want 100 or more", n)
+				}
+				stop()
+				if o.top > 128 {
+					t.Errorf("%d in flight", o.top)
+				}
+			})
+		})
+	}
+}
+
+// At 100 Mbit/s and 20 ms some 6 chunks of 40 KiB are under way; scaled down by
+// 10 here, to hash less.
+func narrow() *origin {
+	return &origin{latency: 20 * time.Millisecond, bandwidth: 1.25e6}
+}
+
+func TestWindowStaysSmall(t *testing.T) {
+	o := narrow()
+	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.Sweep, 4*kib)
+		time.Sleep(3 * time.Second)
+		before := q.Stats()
+		time.Sleep(3 * time.Second)
+		after := q.Stats()
+		stop()
+		if o.top > 20 {
+			t.Errorf("up to %d in flight, want 20 at most", o.top)
+		}
+		rate := float64(after.Class[store.Sweep].Stored-before.Class[store.Sweep].Stored) / 3
+		if rate < 0.95*o.bandwidth {
+			t.Errorf("the link is used at %.0f %%", 100*rate/o.bandwidth)
+		}
+		t.Logf("window %d, at most %d in flight, latency %v, link used at %.0f %%", after.Window, o.top, after.Latency, 100*rate/o.bandwidth)
+	})
+}
+
+// A link that is slower than one chunk per round trip gets one request.
+func TestWindowOfOne(t *testing.T) {
+	o := &origin{latency: 5 * time.Millisecond, bandwidth: 125e3}
+	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.Sweep, 8*kib) // 66 ms each
+		time.Sleep(10 * time.Second)
+		if n := q.Stats().InFlight; n > 4 {
+			t.Errorf("%d in flight on a link for one", n)
+		}
+		stop()
+	})
+}
+
+// The latency grows for good, and not because of us: the window comes back.
+func TestWindowAfterDetour(t *testing.T) {
+	for _, class := range []store.Class{store.Demand, store.Sweep} {
+		t.Run(class.String(), func(t *testing.T) {
+			o := &origin{latency: 2 * time.Millisecond}
+			run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+				stop := sweep(t, q, class, kib)
+				time.Sleep(100 * time.Millisecond)
+				o.mu.Lock()
+				o.latency = 50 * time.Millisecond
+				o.mu.Unlock()
+				time.Sleep(5 * time.Second)
+				if n := q.Stats().Window; n < 64 {
+					t.Errorf("window %d, want 64 or more", n)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+func TestFixedWindow(t *testing.T) {
+	o := &origin{latency: time.Millisecond}
+	run(t, o, fetch.Options{MaxWindow: 4}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.Demand, kib)
+		time.Sleep(time.Second)
+		stop()
+		if o.top != 4 || q.Stats().Window != 4 {
+			t.Errorf("up to %d in flight, window %d, want 4", o.top, q.Stats().Window)
+		}
+	})
+}
+
+func TestBackgroundBytes(t *testing.T) {
+	o := &origin{latency: 20 * time.Millisecond}
+	run(t, o, fetch.Options{Background: 16 * kib}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.Sweep, 4*kib)
+		time.Sleep(time.Second)
+		stop()
+		if o.top != 4 {
+			t.Errorf("up to %d requests of 4 KiB in flight, want 4", o.top)
+		}
+	})
+}
+
+// Reads in a series, and single ones out of nothing, while a sweep fills the
+// link: what a reader waits is bounded.
+func TestDemandDuringSweep(t *testing.T) {
+	const ms = time.Millisecond
+	tests := []struct {
+		name      string
+		bandwidth float64 // of a link, scaled down by 10 as the chunks are
+		pause     time.Duration
+		p99       time.Duration
+	}{
+		{"1 Gbit, series", 12.5e6, 0, 45 * ms},
+		{"1 Gbit, single", 12.5e6, 150 * ms, 60 * ms},
+		{"100 Mbit, series", 1.25e6, 0, 60 * ms},
+		{"100 Mbit, single", 1.25e6, 150 * ms, 100 * ms},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o := &origin{latency: 20 * time.Millisecond, bandwidth: tt.bandwidth}
+			run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+				stop := sweep(t, q, store.Sweep, 4*kib)
+				time.Sleep(time.Second)
+				var took []time.Duration
+				for i := range 200 {
+					start := time.Now()
+					get(t, q, wanted(i, 4*kib, store.Demand))
+					took = append(took, time.Since(start))
+					time.Sleep(tt.pause)
+				}
+				stop()
+				slices.Sort(took)
+				t.Logf("p50 %v, p99 %v, max %v", took[100], took[197], took[199])
+				if took[197] > tt.p99 {
+					t.Errorf("p99 %v, want %v at most", took[197], tt.p99)
+				}
+			})
+		})
+	}
+}
+
+// A burst of demand finds slots, whatever background has taken.
+func TestDemandFindsSlots(t *testing.T) {
+	o := &origin{latency: 20 * time.Millisecond}
+	run(t, o, fetch.Options{MinWindow: 8, MaxWindow: 8}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.Sweep, kib)
+		time.Sleep(time.Second)
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() { get(t, q, wanted(i, kib, store.Demand)) })
+		}
+		synctest.Wait()
+		wg.Wait()
+		if d := time.Since(start); d > 20*time.Millisecond {
+			t.Errorf("demand waited %v for background's slots", d-20*time.Millisecond)
+		}
+		stop()
+	})
+}

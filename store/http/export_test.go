@@ -1,0 +1,7 @@
+package http
+
+// For the tests of package http_test.
+var (
+	ParseContentRange = parseContentRange
+	RetryAfter        = retryAfter
+)

@@ -1,0 +1,214 @@
+// Package http reads named files from web servers: chunks, indexes and what
+// lies beside them, whole or in ranges.
+//
+// A [Web] is one folder of a server. It asks once per call: retries, priorities
+// and the number of requests in flight are store/fetch's job, so what a Web
+// returns says which errors are worth another try (see [store.Blobs]). An
+// answer is believed only as far as it fits what was asked: lengths, ranges and
+// encodings are checked, and neither silence nor a trickle holds a caller
+// longer than [Options].Stall.
+//
+//	web, err := http.New("https://example.com/images/default.castr", http.Options{})
+//	body, info, err := web.Open(ctx, "1a2b/1a2b….cacnk", store.Range{})
+package http
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	nethttp "net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"caravel/store"
+)
+
+// Options tunes a Web. The zero value is a good choice.
+type Options struct {
+	Client    *nethttp.Client // nil: one of NewClient's; share one to share its connections
+	Header    nethttp.Header  // sent with every request, but not to another host after a redirect
+	UserAgent string          // "": caravel
+	Stall     time.Duration   // longest wait for an answer, and for each further KiB of it; 0: 30 s
+	Connect   time.Duration   // longest wait for a connection, and for TLS on it; 0: 10 s; not used with Client
+	Idle      time.Duration   // how long a connection without work is kept; 0: 90 s; not used with Client
+}
+
+// A Web is a folder of a web server. Its methods may be called from many
+// goroutines.
+type Web struct {
+	base   url.URL // Path and RawPath without a slash at the end, no User
+	user   *url.Userinfo
+	object typedName
+	client nethttp.Client
+	opt    Options
+}
+
+var (
+	_ store.Blobs   = (*Web)(nil)
+	_ store.Statter = (*Web)(nil)
+	_ store.Locator = (*Web)(nil)
+)
+
+// New makes a Web of the folder at an http or https URL. A user and password in
+// the URL are sent as basic authentication, a query is sent with every request;
+// neither is ever shown.
+func New(base string, opt Options) (*Web, error) {
+	u, err := parse(base)
+	if err != nil {
+		return nil, err
+	}
+	w := &Web{base: *u, user: u.User, opt: opt}
+	w.base.User = nil
+	w.base.RawQuery = strings.ReplaceAll(u.RawQuery, " ", "%20") // it goes into a line of words
+	if err := w.setFolder(u.EscapedPath()); err != nil {
+		return nil, err
+	}
+	w.opt.Header = nethttp.Header{}
+	for key, values := range opt.Header { // whose keys may be written anyhow
+		for _, value := range values {
+			w.opt.Header.Add(key, value)
+		}
+	}
+	w.opt.UserAgent = cmp.Or(opt.UserAgent, "caravel")
+	w.opt.Stall = cmp.Or(opt.Stall, 30*time.Second)
+	if opt.Client == nil {
+		opt.Client = NewClient(opt)
+	}
+	w.client = *opt.Client
+	w.client.CheckRedirect = w.redirect
+	return w, nil
+}
+
+// Object makes a Web of the folder in which the file at a URL lies, and returns
+// the file's name there. The file, and any whose name begins with its name, is
+// asked for with the URL's own escapes.
+func Object(location string, opt Options) (w *Web, name string, err error) {
+	w, err = New(location, opt)
+	if err != nil {
+		return nil, "", err
+	}
+	u, err := parse(location)
+	if err != nil {
+		return nil, "", err
+	}
+	path := u.EscapedPath()
+	slash := strings.LastIndexByte(path, '/')
+	escaped := path[slash+1:]
+	if escaped == "" {
+		return nil, "", fmt.Errorf("%s: names a folder, not a file", Redact(location))
+	}
+	if name, err = url.PathUnescape(escaped); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", Redact(location), err)
+	}
+	w.object = typedName{name, escaped}
+	return w, name, w.setFolder(path[:slash])
+}
+
+// NewClient makes the client that New makes if it is given none: no limit on
+// connections, as many kept as a fetch queue has in flight, HTTP/2 where TLS
+// offers it, the proxy from the environment.
+func NewClient(opt Options) *nethttp.Client {
+	connect := cmp.Or(opt.Connect, 10*time.Second)
+	dialer := net.Dialer{Timeout: connect}
+	return &nethttp.Client{Transport: &nethttp.Transport{
+		Proxy:                  nethttp.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		TLSHandshakeTimeout:    connect,
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        cmp.Or(opt.Idle, 90*time.Second),
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+		// Finds out that a shared connection is dead while requests wait on it.
+		HTTP2: &nethttp.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	}}
+}
+
+// String is the folder's URL without secrets.
+func (w *Web) String() string {
+	return show(&w.base)
+}
+
+// Locate is the URL of an object, without secrets.
+func (w *Web) Locate(name string) string {
+	return show(w.url(name))
+}
+
+// A typedName is the name of an object and how somebody escaped it in a URL;
+// servers may tell + from %2B, so it is sent as it came.
+type typedName struct{ name, escaped string }
+
+// url is the URL of an object, with the query.
+func (w *Web) url(name string) *url.URL {
+	u := w.base
+	escaped := w.base.EscapedPath() + "/"
+	rest := name
+	if tail, ok := strings.CutPrefix(name, w.object.name); ok {
+		escaped += w.object.escaped
+		rest = tail
+	}
+	u.Path += "/" + name
+	u.RawPath = escaped + (&url.URL{Path: rest}).EscapedPath()
+	return &u
+}
+
+func (w *Web) setFolder(escaped string) error {
+	escaped = strings.TrimRight(escaped, "/")
+	path, err := url.PathUnescape(escaped)
+	if err != nil {
+		return fmt.Errorf("%s: %w", w, err)
+	}
+	w.base.Path, w.base.RawPath = path, escaped
+	return nil
+}
+
+// parse takes an http or https URL apart.
+func parse(location string) (*url.URL, error) {
+	u, err := url.Parse(location)
+	switch escape := url.EscapeError(""); {
+	case errors.As(err, &escape):
+		return nil, fmt.Errorf("%s: a %% in a URL is written %%25", Redact(location))
+	case err != nil: // its text may show the password
+		return nil, fmt.Errorf("%s: malformed URL", Redact(location))
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("%s: not an http or https URL", Redact(location))
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%s: names no host", Redact(location))
+	case u.Fragment != "":
+		return nil, fmt.Errorf("%s: a # in a URL is written %%23", Redact(location))
+	}
+	return u, nil
+}
+
+// Redact is a URL, even a malformed one, without what may be secret: user,
+// password, query and fragment.
+func Redact(location string) string {
+	if u, err := url.Parse(location); err == nil && u.Host != "" {
+		return show(u)
+	}
+	scheme, rest, ok := strings.Cut(location, "://")
+	if !ok {
+		return location
+	}
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	if end := strings.IndexAny(rest, "?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return scheme + "://" + rest
+}
+
+// show is a URL as people see it.
+func show(u *url.URL) string {
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
+
+// checkName keeps out what would leave the folder.
+func checkName(name string) error {
+	if !fs.ValidPath(name) || name == "." {
+		return fmt.Errorf("%q is no name in a folder", name)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package open
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultStore is where the chunks of an index are if nobody says it:
+// $CASYNC_STORE, else default.castr beside the index, else, for an index from
+// standard input, in the current folder.
+func DefaultStore(index string) string {
+	return cmp.Or(os.Getenv("CASYNC_STORE"), beside(index, "default.castr"))
+}
+
+// beside puts name in the place of a location's last component.
+func beside(location, name string) string {
+	scheme, isURL, err := classify(location)
+	root := 0 // where the path begins
+	switch {
+	case err != nil || scheme == "": // - or a path
+		dir, _ := filepath.Split(strings.TrimRight(location, "/"))
+		return dir + name
+	case isURL:
+		if scheme != "file" {
+			location = cutQuery(location)
+		}
+		root = pathStart(location)
+	default:
+		root = strings.IndexByte(location, ':') + 1
+	}
+	path := strings.TrimRight(location[root:], "/")
+	path = path[:strings.LastIndexByte(path, '/')+1]
+	if path == "" && isURL {
+		path = "/"
+	}
+	return location[:root] + path + name
+}
+
+// cutQuery is a URL whose path ends at the first ? or ;, which is casync's
+// idea of a store.
+func cutQuery(location string) string {
+	path := pathStart(location)
+	if end := strings.IndexAny(location[path:], "?;"); end >= 0 {
+		return location[:path+end]
+	}
+	return location
+}
+
+// pathStart is where the path of a URL begins, behind the host.
+func pathStart(location string) int {
+	host := strings.Index(location, "://") + len("://")
+	if n := strings.IndexAny(location[host:], "/?"); n >= 0 {
+		return host + n
+	}
+	return len(location)
+}

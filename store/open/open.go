@@ -1,0 +1,166 @@
+// Package open turns what a user typed into backends and stores.
+//
+// A location is a path, a URL (file, http or https), or - for standard input
+// where something is read once, from start to end. Like casync, it takes
+// host:path for a place reached over ssh: write ./host:path for a file of that
+// name. Several stores that are copies of one another are joined by |.
+//
+//	index, err := open.Read(ctx, "https://example.com/disk.caibx", 1<<30, open.Options{})
+//	chunks, err := open.Store(open.DefaultStore("https://example.com/disk.caibx"), open.Options{})
+//
+// A new backend is its own folder and one line of the table in schemes.go.
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"caravel/store"
+	"caravel/store/http"
+)
+
+// Options says how to open. The zero value is a good choice; to share its
+// connections, give HTTP a Client.
+type Options struct {
+	HTTP http.Options
+	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
+	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
+
+	Stdin   io.Reader     // what - stands for; nil: os.Stdin
+	Timeout time.Duration // how long Read and Reader try to get something; 0: 60 s; < 0: for ever
+}
+
+// A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
+type Wrap func(s store.Store, o Origin) store.Store
+
+// An Origin is one place where chunks are.
+type Origin struct {
+	Where  string // path or URL, without secrets
+	Remote bool   // there is a network between
+}
+
+// Object opens the folder in which a file lies, and returns the file's name
+// there.
+func Object(location string, opt Options) (b store.Blobs, name string, err error) {
+	s, err := schemeOf(location)
+	if err != nil {
+		return nil, "", err
+	}
+	return s.object(location, opt)
+}
+
+// Store opens a chunk store, or a group of stores joined by |, for reading. A
+// directory must be there. What Get returns is verified.
+func Store(location string, opt Options) (store.Store, error) {
+	members := strings.Split(location, "|")
+	if len(members) == 1 {
+		return single(location, opt)
+	}
+	stores := make([]store.Store, len(members))
+	for i, member := range members {
+		var err error
+		if stores[i], err = single(member, opt); err != nil {
+			return nil, err
+		}
+	}
+	return store.Failover(stores...), nil
+}
+
+// single opens one store.
+func single(location string, opt Options) (store.Store, error) {
+	b, form, remote, err := chunks(location, opt)
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := b.(interface{ Check() error }); ok {
+		if err := c.Check(); err != nil {
+			return nil, err
+		}
+	}
+	s := store.Chunks(b, form)
+	if opt.Wrap == nil {
+		return store.Verify(s), nil
+	}
+	return opt.Wrap(s, Origin{Where: b.String(), Remote: remote}), nil
+}
+
+// Writer opens a chunk store to write to. A directory is made when the first
+// chunk comes. What Get returns is not verified.
+func Writer(location string, opt Options) (store.Writer, error) {
+	if strings.Contains(location, "|") {
+		return nil, errors.New("open: a group of stores (joined by |) cannot be written to; name one of them")
+	}
+	b, form, _, err := chunks(location, opt)
+	if err != nil {
+		return nil, err
+	}
+	return store.Writable(b, form)
+}
+
+// chunks opens the backend of a chunk store.
+func chunks(location string, opt Options) (b store.Blobs, form store.Form, remote bool, err error) {
+	s, err := schemeOf(location)
+	if err != nil {
+		return nil, store.Form{}, false, err
+	}
+	if b, err = s.folder(location, opt); err != nil {
+		return nil, store.Form{}, false, err
+	}
+	form = opt.Form
+	form.Either = form.Either || !s.remote // over a network a second name costs a round trip
+	return b, form, s.remote, nil
+}
+
+// Reader reads a file whole, from its start: a path (of a pipe or a device too),
+// - or a URL. A transfer that breaks off is taken up again where it was, as long
+// as the file is still the same.
+func Reader(ctx context.Context, location string, opt Options) (io.ReadCloser, store.Info, error) {
+	if location == "-" {
+		if opt.Stdin == nil {
+			opt.Stdin = os.Stdin
+		}
+		return io.NopCloser(opt.Stdin), store.Info{Size: -1}, nil
+	}
+	s, err := schemeOf(location)
+	if err != nil {
+		return nil, store.Info{}, err
+	}
+	if s.path != nil {
+		path, err := s.path(location)
+		if err != nil {
+			return nil, store.Info{}, err
+		}
+		return openPath(path)
+	}
+	b, name, err := s.object(location, opt)
+	if err != nil {
+		return nil, store.Info{}, err
+	}
+	return resume(ctx, b, name, opt.Timeout)
+}
+
+// Read is Reader for what fits into memory: it is an error if there are more
+// than limit bytes.
+func Read(ctx context.Context, location string, limit int64, opt Options) ([]byte, error) {
+	r, info, err := Reader(ctx, location, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	content := []byte(nil)
+	if info.Size <= limit {
+		content, err = io.ReadAll(io.LimitReader(r, limit+1))
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Size > limit, int64(len(content)) > limit:
+		return nil, fmt.Errorf("open: %s: more than %d bytes", http.Redact(location), limit)
+	}
+	return content, nil
+}

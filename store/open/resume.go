@@ -1,0 +1,129 @@
+package open
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"caravel/store"
+)
+
+// The pauses between tries: the first one, and the longest.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = 5 * time.Second
+)
+
+// A resumed is an object that is read through interruptions.
+type resumed struct {
+	ctx     context.Context // of the one who reads
+	blobs   store.Blobs
+	name    string
+	timeout time.Duration // without a byte; < 0: for ever
+
+	body io.ReadCloser // nil before the first answer
+	info store.Info
+	off  int64 // of the next byte
+
+	tries int       // since a byte came
+	since time.Time // of the first of them
+	pause time.Duration
+}
+
+// resume opens an object to be read whole.
+func resume(ctx context.Context, b store.Blobs, name string, timeout time.Duration) (io.ReadCloser, store.Info, error) {
+	r := &resumed{ctx: ctx, blobs: b, name: name, timeout: cmp.Or(timeout, time.Minute)}
+	r.progress()
+	if err := r.connect(nil); err != nil {
+		return nil, store.Info{}, err
+	}
+	return r, r.info, nil
+}
+
+func (r *resumed) Read(p []byte) (int, error) {
+	for {
+		n, err := r.body.Read(p)
+		r.off += int64(n)
+		if n > 0 {
+			r.progress()
+		}
+		switch {
+		case err == nil, err == io.EOF, !r.resumable():
+			return n, err
+		case n > 0:
+			return n, nil // the next Read finds the body broken still
+		}
+		if err := r.connect(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func (r *resumed) Close() error { return r.body.Close() }
+
+// progress forgets earlier tries.
+func (r *resumed) progress() { r.tries, r.since, r.pause = 0, time.Now(), firstPause }
+
+// resumable reports whether a second answer could be told from one about
+// another version.
+func (r *resumed) resumable() bool {
+	return r.off == 0 || r.info.Tag != "" || !r.info.ModTime.IsZero()
+}
+
+// connect opens the object where the last body broke, until that works or is of
+// no use; err is why it broke, nil at first.
+func (r *resumed) connect(err error) error {
+	for {
+		if err != nil {
+			if err = r.rest(err); err != nil {
+				return err
+			}
+		}
+		r.tries++
+		if err = r.open(); err == nil {
+			return nil
+		}
+	}
+}
+
+func (r *resumed) open() error {
+	body, info, err := r.blobs.Open(r.ctx, r.name, store.Range{Off: r.off})
+	switch {
+	case err != nil:
+		return err
+	case r.body == nil:
+		r.body, r.info = body, info
+		return nil
+	case info.Tag != r.info.Tag, !info.ModTime.Equal(r.info.ModTime), info.Size != r.info.Size && r.info.Size >= 0:
+		body.Close()
+		return fmt.Errorf("open: %s in %s: changed while it was read: %w", r.name, r.blobs, store.ErrRefused)
+	}
+	r.body.Close() // it is broken
+	r.body = body
+	return nil
+}
+
+// rest waits before the next try, or returns err if that is of no use.
+func (r *resumed) rest(err error) error {
+	if r.ctx.Err() != nil || errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrRefused) {
+		return err
+	}
+	wait := r.pause/2 + rand.N(r.pause/2)
+	if busy := (*store.BusyError)(nil); errors.As(err, &busy) {
+		wait = max(wait, busy.After)
+	}
+	if tried := time.Since(r.since); r.timeout >= 0 && tried+wait > r.timeout {
+		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Second))
+	}
+	select {
+	case <-time.After(wait):
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+	r.pause = min(2*r.pause, longestPause)
+	return nil
+}
