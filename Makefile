@@ -43,7 +43,7 @@ integration:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem $(units)
-	integration/bench/run
+	$(GO) run ./integration/bench
 
 install: caravel
 	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel

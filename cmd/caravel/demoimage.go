@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 )
 
 // What the demo packs: enough to be worth not downloading, little enough to be
@@ -53,7 +52,7 @@ func mkfsPath() string {
 // gather copies files that any user may read into dir, up to demoBytes.
 func gather(ctx context.Context, dir string) (count int, size int64, err error) {
 	enough := errors.New("enough")
-	for _, from := range []string{"/usr/bin", "/usr/lib", "/usr/share", runtime.GOROOT(), os.Getenv("SystemRoot")} {
+	for _, from := range []string{"/usr/bin", "/usr/lib", "/usr/share", os.Getenv("SystemRoot")} {
 		if from == "" {
 			continue
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"caravel/blockcache"
+	"caravel/internal/notify"
 	"caravel/prefetch"
 	"caravel/store"
 )
@@ -129,4 +131,13 @@ type plainFile struct{ f *os.File }
 
 func (p plainFile) ReadAt(_ context.Context, b []byte, off int64) (int, error) {
 	return p.f.ReadAt(b, off)
+}
+
+// announce tells people and the service manager that something is in use.
+func announce(std streams, line string, assignments ...string) error {
+	if _, err := fmt.Fprintln(std.out, line); err != nil {
+		return err
+	}
+	_ = notify.Send(append(assignments, notify.Status(line))...) // nobody need listen
+	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -88,13 +87,4 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) e
 		_ = notify.Send(notify.Stopping)
 		return m.Unmount()
 	}
-}
-
-// announce tells people and the service manager that something is in use.
-func announce(std streams, line string, assignments ...string) error {
-	if _, err := fmt.Fprintln(std.out, line); err != nil {
-		return err
-	}
-	_ = notify.Send(append(assignments, notify.Status(line))...) // nobody need listen
-	return nil
 }
