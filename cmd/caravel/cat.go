@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
 	"caravel/image"
+	"caravel/store/local"
 )
 
 type catOptions struct {
@@ -49,28 +53,35 @@ hold them are fetched.
 	}
 }
 
-// catTo prints into a file or pipe by name.
+// catTo prints into a pipe or device as it is, and into a file that appears
+// under its name when it is complete.
 func catTo(ctx context.Context, std streams, in, out string, opt catOptions) error {
-	f, err := os.Create(out)
-	if err != nil {
-		return err
+	if st, err := os.Stat(out); err == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(out, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		std.out = f
+		return errors.Join(catImage(ctx, std, in, opt), f.Close())
 	}
-	std.out = f
-	err = catImage(ctx, std, in, opt)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
+	r, w := io.Pipe()
+	std.out = w
+	go func() { w.CloseWithError(catImage(ctx, std, in, opt)) }()
+	dir, name := filepath.Split(out)
+	err := local.New(dir, local.Options{Sync: true, Follow: true}).Put(ctx, name, r, -1)
+	r.CloseWithError(err)
 	return err
 }
 
 // catImage prints what there is of the range. As in desync, a length that goes
 // beyond the end is an error, after the bytes that there are.
 func catImage(ctx context.Context, std streams, in string, opt catOptions) error {
-	img, err := openImage(ctx, std, in, opt.source, opt.log.logger(std.err))
+	from := newOpener(std, opt.source, opt.log.logger(std.err))
+	defer from.Close()
+	img, err := from.image(ctx, in)
 	if err != nil {
 		return err
 	}
-	defer img.Close()
 	size := img.index.Size()
 	if opt.offset > size {
 		return fmt.Errorf("%s: offset %d is behind the end, at %d", in, opt.offset, size)

@@ -78,11 +78,12 @@ func isIndex(location, what string) (bool, error) {
 }
 
 func digestImage(ctx context.Context, std streams, in string, opt digestOptions) (chunker.ID, error) {
-	img, err := openImage(ctx, std, in, opt.source, opt.log.logger(std.err))
+	from := newOpener(std, opt.source, opt.log.logger(std.err))
+	defer from.Close()
+	img, err := from.image(ctx, in)
 	if err != nil {
 		return chunker.ID{}, err
 	}
-	defer img.Close()
 	h := img.index.Digest().New()
 	err = image.Stream(ctx, img.index, img.store, h, 0, img.index.Size(), image.StreamOptions{InFlight: opt.source.workers})
 	return chunker.ID(h.Sum(nil)), err

@@ -79,11 +79,12 @@ func extract(ctx context.Context, std streams, in, out string, opt extractOption
 }
 
 func extractShown(ctx context.Context, std streams, in, out string, opt extractOptions, p *progress.Progress) (image.Extracted, error) {
-	img, err := openImage(ctx, std, in, opt.source, opt.log.logger(p))
+	from := newOpener(std, opt.source, opt.log.logger(p))
+	defer from.Close()
+	img, err := from.image(ctx, in)
 	if err != nil {
 		return image.Extracted{}, err
 	}
-	defer img.Close()
 	p.Total(img.index.Size())
 	_ = notify.Send(notify.Ready) // nobody need listen
 	if out == "-" {

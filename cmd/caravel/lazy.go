@@ -49,25 +49,35 @@ type lazyImage struct {
 	Close  func() error
 }
 
-// openLazy opens an index (.caibx) for reading on demand; any other name is
-// taken for a plain file.
-func openLazy(ctx context.Context, std streams, location string, opt lazyOptions, log *slog.Logger) (*lazyImage, error) {
+// A lazyOpener opens the images of one command, which share the memory too.
+type lazyOpener struct {
+	*opener
+	memory  *blockcache.Memory
+	noSweep bool
+}
+
+func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) *lazyOpener {
+	return &lazyOpener{newOpener(std, opt.source, log), blockcache.NewMemory(opt.source.memory), opt.noSweep}
+}
+
+// open opens an index (.caibx) for reading on demand; any other name is taken
+// for a plain file.
+func (o *lazyOpener) open(ctx context.Context, location string) (*lazyImage, error) {
 	if is, _ := isIndex(location, ""); !is && location != "-" {
 		return openFile(location)
 	}
-	src, err := openImage(ctx, std, location, opt.source, log)
+	src, err := o.image(ctx, location)
 	if err != nil {
 		return nil, err
 	}
-	memory := blockcache.NewMemory(opt.source.memory)
-	img := blockcache.New(src.index, src.store, blockcache.Options{Memory: memory, Log: log})
+	img := blockcache.New(src.index, src.store, blockcache.Options{Memory: o.memory, Log: o.log})
 	ahead := img.View(store.ReadAhead)
 	sweeping, stopSweep := context.WithCancel(context.Background())
 	swept := make(chan struct{})
 	go func() {
 		defer close(swept)
-		if src.kept != nil && !opt.noSweep {
-			_, _ = prefetch.Sweep(sweeping, src.index, src.store, src.kept, prefetch.SweepOptions{Log: log}) // ends with us
+		if src.kept != nil && !o.noSweep {
+			_, _ = prefetch.Sweep(sweeping, src.index, src.store, src.kept, prefetch.SweepOptions{Log: o.log}) // ends with us
 		}
 	}()
 	return &lazyImage{
@@ -76,7 +86,7 @@ func openLazy(ctx context.Context, std streams, location string, opt lazyOptions
 		modTime: src.modTime,
 		reader: func() reader {
 			return prefetch.NewReader(img.View(store.Demand), ahead, prefetch.Options{
-				Memory: opt.source.memory,
+				Memory: o.opt.memory,
 				Chunk:  int64(src.index.Params.Avg),
 			})
 		},
@@ -85,7 +95,7 @@ func openLazy(ctx context.Context, std streams, location string, opt lazyOptions
 		Close: func() error {
 			stopSweep()
 			<-swept
-			return errors.Join(img.Close(), src.Close())
+			return img.Close()
 		},
 	}, nil
 }

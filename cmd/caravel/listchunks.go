@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 
 	"github.com/urfave/cli/v2"
 
@@ -34,13 +35,15 @@ chunk is fetched.
 			if c.NArg() != 1 {
 				return usagef("want INDEX, not %d arguments", c.NArg())
 			}
-			return listChunks(c.Context, streamsOf(c), c.Args().First(), source, asJSON)
+			return listChunks(c.Context, streamsOf(c), c.Args().First(), source, asJSON, log.logger(c.App.ErrWriter))
 		},
 	}
 }
 
-func listChunks(ctx context.Context, std streams, in string, source sourceOptions, asJSON bool) error {
-	x, err := readIndex(ctx, std, in, source)
+func listChunks(ctx context.Context, std streams, in string, source sourceOptions, asJSON bool, log *slog.Logger) error {
+	from := newOpener(std, source, log)
+	defer from.Close()
+	x, _, err := from.index(ctx, in)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,9 @@ the background.
 
 func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) error {
 	log := opt.lazy.log.logger(std.err)
-	img, err := openLazy(ctx, std, in, opt.lazy, log)
+	from := newLazyOpener(std, opt.lazy, log)
+	defer from.Close()
+	img, err := from.open(ctx, in)
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,11 @@ clients can connect and stays until SIGINT or SIGTERM.
 
 func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOptions) error {
 	log := opt.lazy.log.logger(std.err)
+	from := newLazyOpener(std, opt.lazy, log)
+	defer from.Close()
 	var exports []nbd.Export
 	for _, location := range locations {
-		img, err := openLazy(ctx, std, location, opt.lazy, log)
+		img, err := from.open(ctx, location)
 		if err != nil {
 			return err
 		}

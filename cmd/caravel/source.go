@@ -7,7 +7,6 @@ import (
 	"hash"
 	"io"
 	"log/slog"
-	nethttp "net/http"
 	"time"
 
 	"caravel/index"
@@ -17,38 +16,26 @@ import (
 	"caravel/store/open"
 )
 
-// An openedImage is an index and the store that its chunks come from.
-type openedImage struct {
-	index   *index.Index
-	modTime time.Time // of the index; zero: unknown
-	store   store.Store
-	kept    store.Store // the cache that keeps what is fetched; nil: none
-	queues  []*fetch.Queue
+// An opener opens the images of one command, which share connections and, for
+// each origin, one queue. It is used by one goroutine.
+type opener struct {
+	opt    sourceOptions
+	where  open.Options
+	queues map[string]*fetch.Queue // by origin
+	log    *slog.Logger
 }
 
-// openImage reads an index, by path, URL or "-", and opens the stores that its
-// chunks are in: those that were named, else the one beside the index.
-func openImage(ctx context.Context, std streams, location string, opt sourceOptions, log *slog.Logger) (*openedImage, error) {
-	where := opt.openOptions(std)
-	x, info, err := readIndexInfo(ctx, location, opt.pin, where)
-	if err != nil {
-		return nil, err
-	}
-	img := &openedImage{index: x, modTime: info.ModTime}
-	if err := img.openStores(location, opt, where, log); err != nil {
-		return nil, errors.Join(err, img.Close())
-	}
-	return img, nil
-}
-
-// openOptions are the same for all that a command opens, so that it shares
-// connections.
-func (o sourceOptions) openOptions(std streams) open.Options {
-	return open.Options{
-		HTTP:    http.Options{Client: new(nethttp.Client)},
+// newOpener makes the opener of a command, which closes it when nothing reads
+// any more.
+func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
+	o := &opener{opt: opt, queues: map[string]*fetch.Queue{}, log: log}
+	o.where = open.Options{
+		HTTP:    http.Options{Client: http.NewClient(http.Options{})},
+		Wrap:    o.queue,
 		Stdin:   std.in,
-		Timeout: forEver(o.timeout),
+		Timeout: forEver(opt.timeout),
 	}
+	return o
 }
 
 // forEver turns the flag's "0: never give up" into that of the rooms below.
@@ -59,73 +46,88 @@ func forEver(d time.Duration) time.Duration {
 	return d
 }
 
-func (img *openedImage) openStores(location string, opt sourceOptions, where open.Options, log *slog.Logger) error {
-	where.Wrap = func(s store.Store, o open.Origin) store.Store {
-		q := fetch.New(s, queueOptions(o, opt, log))
-		img.queues = append(img.queues, q)
-		return q
+// queue puts the queue of its origin in front of a store.
+func (o *opener) queue(s store.Store, from open.Origin) store.Store {
+	q, ok := o.queues[from.Where]
+	if !ok {
+		q = fetch.New(s, o.queueOptions(from))
+		o.queues[from.Where] = q
 	}
-	locations := opt.allStores()
-	if len(opt.stores) == 0 {
-		locations = append([]string{open.DefaultStore(location)}, locations...)
-	}
-	var all []store.Store
-	for _, l := range locations {
-		s, err := open.Store(l, where)
-		if err != nil {
-			return err
-		}
-		all = append(all, s)
-	}
-	img.store = store.Router(all...)
-	if opt.cache == "" {
-		return nil
-	}
-	near, err := open.Writer(opt.cache, open.Options{})
-	if err != nil {
-		return err
-	}
-	img.store, img.kept = store.Cache(near, img.store, log), near
-	return nil
+	return q
 }
 
 // queueOptions suit an origin: a disk needs as many requests at a time as there
 // are cores and a few more, a network as many as the link carries.
-func queueOptions(o open.Origin, opt sourceOptions, log *slog.Logger) fetch.Options {
-	f := fetch.Options{Timeout: forEver(opt.timeout), Log: log}
-	if !o.Remote {
+func (o *opener) queueOptions(from open.Origin) fetch.Options {
+	f := fetch.Options{Timeout: forEver(o.opt.timeout), Log: o.log}
+	if !from.Remote {
 		f.MinWindow, f.MaxWindow = 8, 8
 	}
-	if opt.workers > 0 {
-		f.MaxWindow = opt.workers
-		f.MinWindow = min(f.MinWindow, opt.workers)
+	if n := o.opt.workers; n > 0 {
+		f.MaxWindow = n
+		f.MinWindow = min(f.MinWindow, n)
 	}
 	return f
 }
 
-// Close ends what the image has under way.
-func (img *openedImage) Close() error {
+// Close ends all that is under way.
+func (o *opener) Close() error {
 	var errs []error
-	for _, q := range img.queues {
+	for _, q := range o.queues {
 		errs = append(errs, q.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// readIndex reads an index without opening a store.
-func readIndex(ctx context.Context, std streams, location string, opt sourceOptions) (*index.Index, error) {
-	x, _, err := readIndexInfo(ctx, location, opt.pin, opt.openOptions(std))
-	return x, err
+// An openedImage is an index and the store that its chunks come from.
+type openedImage struct {
+	index   *index.Index
+	modTime time.Time   // of the index; zero: unknown
+	store   store.Store // verifies
+	kept    store.Store // the cache that keeps what is fetched; nil: none
 }
 
-func readIndexInfo(ctx context.Context, location string, want *pin, where open.Options) (*index.Index, store.Info, error) {
-	r, info, err := open.Reader(ctx, location, where)
+// image reads an index, by path, URL or "-", and opens the stores that its
+// chunks are in: those that were named, else the one beside the index.
+func (o *opener) image(ctx context.Context, location string) (*openedImage, error) {
+	x, info, err := o.index(ctx, location)
+	if err != nil {
+		return nil, err
+	}
+	img := &openedImage{index: x, modTime: info.ModTime}
+	locations := o.opt.allStores()
+	if len(o.opt.stores) == 0 {
+		locations = append([]string{open.DefaultStore(location)}, locations...)
+	}
+	var all []store.Store
+	for _, l := range locations {
+		s, err := open.Store(l, o.where)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	img.store = store.Router(all...)
+	if o.opt.cache == "" {
+		return img, nil
+	}
+	near, err := open.Writer(o.opt.cache, open.Options{})
+	if err != nil {
+		return nil, err
+	}
+	img.store, img.kept = store.Cache(near, img.store, o.log), near
+	return img, nil
+}
+
+// index reads an index without opening a store. Another one than the user has
+// pinned is refused.
+func (o *opener) index(ctx context.Context, location string) (*index.Index, store.Info, error) {
+	r, info, err := open.Reader(ctx, location, o.where)
 	if err != nil {
 		return nil, store.Info{}, err
 	}
 	defer r.Close()
-	body := io.Reader(r)
-	var sum hash.Hash
+	body, sum, want := io.Reader(r), hash.Hash(nil), o.opt.pin
 	if want != nil {
 		sum = want.digest.New()
 		body = io.TeeReader(r, sum)
