@@ -31,9 +31,10 @@
 // (TestScan).
 //
 // The lists stand under one mutex, which is held for a lookup and never for
-// I/O, decoding or a copy: a hit of 4 KiB takes about 0.3 µs on one core, of
-// which the mutex is held for a fifth. See BenchmarkHit for what sixteen
-// goroutines make of it.
+// I/O, decoding or a copy. It is not split: a hit of 4 KiB takes half a
+// microsecond, most of it the copy and a sixth the mutex. Sixteen goroutines
+// that share a memory on two cores were a quarter slower than with one each,
+// and a request through FUSE costs sixty times as much as a hit.
 package blockcache
 
 import (
@@ -101,7 +102,8 @@ func New(x *index.Index, s store.Store, opt Options) *Image {
 }
 
 // Close ends what the image has under way and returns when nothing of it runs
-// any more. Reads, those begun before too, fail from then on.
+// any more. Reads, those begun before too, fail from then on; the error matches
+// fs.ErrClosed.
 func (img *Image) Close() error {
 	img.mu.Lock()
 	img.closed.Store(true)

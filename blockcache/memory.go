@@ -29,6 +29,13 @@ type resident struct {
 	since int64       // value of Memory.taken when it was first read
 }
 
+// A hint is a chunk under way that nobody waited for when it was asked for.
+type hint struct {
+	size int64
+	life context.Context // ends when the chunk is in memory, or has come to nothing
+	end  context.CancelFunc
+}
+
 // Memory is a tier of plain chunks under a budget in bytes, shared by all
 // images of a process. Its methods may be called from many goroutines.
 //
@@ -45,8 +52,8 @@ type Memory struct {
 	frequent *segment   // read again after a while, the last use first
 	gone     *ghosts    // lately evicted
 	reserved int64      // bytes under way
-	hints    map[key]int64
-	hinted   int64 // the sum of hints
+	hints    map[key]hint
+	hinted   int64 // bytes of hints
 	taken    int64 // bytes ever put, the clock of the policy
 	stats    MemoryStats
 }
@@ -71,7 +78,7 @@ func NewMemory(budget int64) *Memory {
 		recent:   newSegment(),
 		frequent: newSegment(),
 		gone:     newGhosts(budget),
-		hints:    make(map[key]int64),
+		hints:    make(map[key]hint),
 	}
 }
 
@@ -161,7 +168,9 @@ func (m *Memory) hint(k key, size int) (start, full bool) {
 		m.mu.Unlock()
 		return false, true
 	}
-	m.hints[k] = n
+	h := hint{size: n}
+	h.life, h.end = context.WithCancel(context.Background())
+	m.hints[k] = h
 	m.hinted += n
 	m.reserved += n
 	out := m.evict()
@@ -179,11 +188,19 @@ func (m *Memory) dropHint(k key) {
 }
 
 func (m *Memory) endHint(k key) int64 {
-	n := m.hints[k]
+	h := m.hints[k]
 	delete(m.hints, k)
-	m.hinted -= n
-	m.reserved -= n
-	return n
+	m.hinted -= h.size
+	m.reserved -= h.size
+	h.end()
+	return h.size
+}
+
+// hintOf returns the life of the hint that has a chunk under way, or nil.
+func (m *Memory) hintOf(k key) context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hints[k].life
 }
 
 // put keeps a chunk that a reader waited for, in the room reserved for it. It

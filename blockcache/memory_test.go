@@ -96,7 +96,7 @@ func TestBudget(t *testing.T) {
 			img := imgs[g%2]
 			v, ahead := img.View(store.Demand), img.View(store.ReadAhead)
 			p := make([]byte, 50_000)
-			for range 60 {
+			for range 25 {
 				off := rng.Int64N(x.Size() - int64(len(p)))
 				ahead.Want(blockcache.Range{Off: rng.Int64N(x.Size()), Len: 30_000})
 				if _, err := v.ReadAt(t.Context(), p, off); err != nil || !bytes.Equal(p, data[off:][:len(p)]) {

@@ -10,10 +10,8 @@ import (
 	"caravel/store"
 )
 
-// partsAtOnce is how many missing chunks one read asks for at once. With chunks
-// of the default size it is more than the 32 MiB of the largest request of a
-// kernel or an NBD client need at the link's pace; it bounds what tiny chunks
-// cost.
+// partsAtOnce is how many missing chunks one read asks for at once: 16 MiB of
+// chunks of the default size. It bounds what tiny chunks cost.
 const partsAtOnce = 256
 
 // A View reads an image on behalf of one class. Its methods may be called from
@@ -26,8 +24,8 @@ type View struct {
 // Size is the length of the image in bytes.
 func (v *View) Size() int64 { return v.img.Size() }
 
-// ReadAt reads len(p) bytes at off, by the rules of io.ReaderAt. All missing
-// chunks are asked for at once. An error concerns this range only: n bytes
+// ReadAt reads len(p) bytes at off, by the rules of io.ReaderAt. The missing
+// chunks are asked for together. An error concerns this range only: n bytes
 // before the bad chunk are good, and the next read tries again.
 func (v *View) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
 	img := v.img
@@ -164,22 +162,42 @@ func (v *View) fetchPart(ctx context.Context, pt *part) {
 	if pt.err = img.mem.reserve(ctx, pt.chunk.Size); pt.err != nil {
 		return
 	}
-	// A neighbour may have been faster, above all where room was waited for.
-	if c, plain, ok := img.mem.get(k); ok {
-		img.mem.unreserve(pt.chunk.Size)
-		pt.fill(c, plain)
-		c.Release()
-		return
-	}
-	c, plain, err := img.get(ctx, pt.chunk, v.class)
-	if err != nil {
+	for {
+		// A neighbour may have been faster, above all where room was waited for.
+		hinted := img.mem.hintOf(k)
+		if c, plain, ok := img.mem.get(k); ok {
+			img.mem.unreserve(pt.chunk.Size)
+			pt.fill(c, plain)
+			c.Release()
+			return
+		}
+		c, plain, err := v.get(ctx, pt.chunk, hinted)
+		switch {
+		case err == nil:
+			pt.fill(c, plain)
+			img.mem.put(k, c, plain, v.class)
+			return
+		case ctx.Err() != nil:
+			err = context.Cause(ctx)
+		case hinted != nil && hinted.Err() != nil:
+			continue // the hint was faster
+		}
 		img.mem.unreserve(pt.chunk.Size)
 		pt.err = err
-		if ctx.Err() != nil {
-			pt.err = context.Cause(ctx)
-		}
 		return
 	}
-	pt.fill(c, plain)
-	img.mem.put(k, c, plain, v.class)
+}
+
+// get fetches a chunk in the view's class. If a hint has it under way, the
+// store joins the two and hurries; but the hint's request may be through
+// already, with its chunk on the way to memory: so the end of the hint ends
+// this one, too.
+func (v *View) get(ctx context.Context, c index.Chunk, hinted context.Context) (*store.Chunk, []byte, error) {
+	if hinted != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(hinted, cancel)()
+	}
+	return v.img.get(ctx, c, v.class)
 }

@@ -44,22 +44,6 @@ func TestChunksOfAFailingReader(t *testing.T) {
 	}
 }
 
-// What was read in one piece before the error comes out as whole chunks.
-func TestChunksBeforeAnError(t *testing.T) {
-	data := mixture(rand.New(rand.NewPCG(7, 8)), 4<<20)
-	n := 0
-	for chunk, err := range Chunks(iotest.TimeoutReader(bytes.NewReader(data)), DefaultParams()) {
-		if err != nil {
-			if n == 0 {
-				return // the reader fails at its second read, before the first chunk is sure
-			}
-			t.Fatal(err)
-		}
-		n += len(chunk)
-	}
-	t.Error("got no error")
-}
-
 func TestChunksRefuses(t *testing.T) {
 	tests := []struct {
 		name string
@@ -138,10 +122,10 @@ func TestBufferIsBounded(t *testing.T) {
 		{0, DefaultParams(), minRead},
 		{1000, Around(MaxSize), minRead},
 		{100 << 10, Around(MaxSize), 2 * minRead},
-		{20 << 20, DefaultParams(), maxRead},
-		{20 << 20, Params{64, 256, 1024}, maxRead},
-		{20 << 20, Params{1 << 20, 1 << 20, 1 << 20}, 2 << 20},
-		{20 << 20, Params{100, 1 << 20, 3 << 20}, 6 << 20},
+		{10 << 20, DefaultParams(), maxRead},
+		{10 << 20, Params{64, 256, 1024}, maxRead},
+		{10 << 20, Params{1 << 20, 1 << 20, 1 << 20}, 2 << 20},
+		{10 << 20, Params{100, 1 << 20, 3 << 20}, 6 << 20},
 	}
 	for _, tt := range tests {
 		a := &asked{r: io.LimitReader(rand.NewChaCha8([32]byte{}), tt.size)}

@@ -35,7 +35,8 @@ func ExampleChunks() {
 		fmt.Println(chunks, "chunks,", fresh, "of them new")
 	}
 	// Output:
-	//
+	// 33 chunks, 33 of them new
+	// 33 chunks, 1 of them new
 }
 
 func ExampleParseSize() {

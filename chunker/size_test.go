@@ -49,7 +49,7 @@ func TestParseSizeRefuses(t *testing.T) {
 	const noNumber, order, tooBig = "is no number", "not smaller than", "above 2^63-1"
 	for _, tt := range []struct{ s, want string }{
 		{"", noNumber}, {" ", noNumber}, {"K", noNumber}, {".5K", noNumber}, {"-1", noNumber}, {"+1", noNumber},
-		{"64k", noNumber}, {"64KB5", order}, {"64KiB", noNumber}, {"64K ", noNumber}, {"0x10", noNumber},
+		{"64k", noNumber}, {"64KB5", noNumber}, {"64KiB", noNumber}, {"64K ", noNumber}, {"0x10", noNumber},
 		{"1e3", noNumber}, {"1..5K", noNumber}, {"1,5K", noNumber}, {"64\x00", noNumber}, {"٣", noNumber},
 		{"1K1K", order}, {"512B1K", order}, {"1K1M", order}, {"5 5", order},
 		{"8E", tooBig}, {"16E", tooBig}, {"9223372036854775808", tooBig}, {"18446744073709551616", tooBig},

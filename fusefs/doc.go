@@ -22,8 +22,21 @@
 // cancelled when the process that waits for it is being killed, and when the
 // mount goes away.
 //
-// Figures (two cores, kernel 6.18, 512 MiB in memory, fio as in
-// BENCHMARKS below) are in bench_test.go.
+// A program must not map a file of its own mount into memory: a page fault
+// holds a thread that the runtime does not know to be waiting, and the answer
+// may need just that thread. Reading it is safe.
+//
+// Figures (two shared cores, Linux 6.18, 512 MiB in memory, fio; ±30 %):
+//
+//	1 MiB in a row, cold          1.2–2.6 GB/s
+//	the same, warm                3.5–5.0 GB/s
+//	4 KiB at random, from here    74–92 k/s, and 128–171 k/s for 16 readers
+//	the same, warm                120–820 k/s
+//
+// A cold read costs some 10 µs here, a warm one a tenth of that, as from any
+// file. Of the read-ahead, the kernel does 128 KiB at a time whatever it is
+// told: over a wide area it is the Reader's to do. Left out: splicing, which
+// with bytes in memory costs a pipe a read and gains nothing.
 //
 // The package does its work on Linux and is empty elsewhere.
 package fusefs

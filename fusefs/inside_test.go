@@ -5,6 +5,7 @@ package fusefs
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,9 +36,9 @@ func TestCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		life, end := context.WithCancel(context.Background())
 		defer end()
-		gone := false
+		var gone atomic.Bool
 		signal := make(chan struct{})
-		c := &call{life: life, signal: signal, gone: func() bool { return gone }}
+		c := &call{life: life, signal: signal, gone: gone.Load}
 		below, cancel := context.WithCancel(c)
 		defer cancel()
 		if c.Err() != nil || below.Err() != nil {
@@ -48,7 +49,7 @@ func TestCall(t *testing.T) {
 		if c.Err() != nil || below.Err() != nil {
 			t.Error("cancelled by a signal")
 		}
-		gone = true
+		gone.Store(true)
 		time.Sleep(2 * recheck)
 		synctest.Wait()
 		if c.Err() == nil || below.Err() == nil {

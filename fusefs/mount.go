@@ -48,7 +48,7 @@ const (
 	// Nothing here is spliced, so the limit of pipes does not matter.
 	maxRead = 1 << 20
 
-	grace = 500 * time.Millisecond // for what ought to end at once
+	grace = 250 * time.Millisecond // for what ought to end at once
 )
 
 // patience is how long a mount in use is tried again before it is cut off:

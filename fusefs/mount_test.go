@@ -23,10 +23,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain makes a daemon of this program where a test wants one to kill.
+// TestMain makes another process of this program where a test wants one.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FUSEFS_TEST_DAEMON"); dir != "" {
 		daemon(dir)
+		return
+	}
+	if path := os.Getenv("FUSEFS_TEST_MAP"); path != "" {
+		if err := printMapped(path); err != nil {
+			panic(err)
+		}
 		return
 	}
 	os.Exit(m.Run())

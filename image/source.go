@@ -27,7 +27,7 @@ func OpenSource(path string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSource(f)
+	s, err := NewSource(f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -35,7 +35,9 @@ func OpenSource(path string) (*Source, error) {
 	return s, nil
 }
 
-func newSource(f *os.File) (*Source, error) {
+// NewSource is OpenSource for what is open already, from where it is read next.
+// It belongs to the Source unless there is an error.
+func NewSource(f *os.File) (*Source, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -45,7 +47,9 @@ func newSource(f *os.File) (*Source, error) {
 	case st.IsDir():
 		return nil, fmt.Errorf("image: %s: is a directory, not a file, block device or pipe", f.Name())
 	case st.Mode().IsRegular():
-		s.Size = st.Size()
+		at, err := f.Seek(0, io.SeekCurrent)
+		s.Size = max(st.Size()-at, 0)
+		return s, err
 	case isBlockDevice(st.Mode()):
 		return s, s.measure()
 	}
@@ -58,22 +62,26 @@ func isBlockDevice(m fs.FileMode) bool {
 
 // measure finds the size of a block device, and of the file system on it.
 func (s *Source) measure() error {
-	size, err := s.file.Seek(0, io.SeekEnd)
+	at, err := s.file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
 	}
-	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
+	end, err := s.file.Seek(0, io.SeekEnd)
+	if err != nil {
 		return err
 	}
-	s.Size = size
+	if _, err := s.file.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
 	head := make([]byte, superblockBytes)
 	n, err := s.file.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return err
 	}
-	if name, fsSize := fileSystem(head[:n]); fsSize > 0 && fsSize < size {
-		s.Size, s.Cut = fsSize, name
+	if name, fsSize := fileSystem(head[:n]); fsSize > 0 && fsSize < end {
+		end, s.Cut = fsSize, name
 	}
+	s.Size = max(end-at, 0)
 	s.Reader = io.LimitReader(s.file, s.Size)
 	return nil
 }

@@ -101,7 +101,7 @@ func (f *full) Write(b []byte) (int, error) {
 }
 
 func TestWriteToPassesErrorsOn(t *testing.T) {
-	x := build(t, chunker.DefaultParams(), make1(5000)...)
+	x := build(t, chunker.DefaultParams(), ones(5000)...)
 	whole := 104 + 40*5000
 	for _, room := range []int{0, 1, 64, 65520, 65521, whole - 40, whole - 1} {
 		n, err := x.WriteTo(&full{room, errors.ErrUnsupported})
@@ -118,7 +118,8 @@ func TestWriteToPassesErrorsOn(t *testing.T) {
 	}
 }
 
-func make1(n int) []int {
+// ones is the sizes of n chunks of one byte.
+func ones(n int) []int {
 	sizes := make([]int, n)
 	for i := range sizes {
 		sizes[i] = 1
@@ -129,7 +130,7 @@ func make1(n int) []int {
 // Files of every length around the ends of a block are read as written.
 func TestBlockEnds(t *testing.T) {
 	for _, n := range []int{0, 1, 1635, 1636, 1637, 1638, 1639, 3273, 3274, 3275, 3276} {
-		x := build(t, chunker.DefaultParams(), make1(n)...)
+		x := build(t, chunker.DefaultParams(), ones(n)...)
 		file := written(t, x)
 		if len(file) != 104+40*n {
 			t.Errorf("%d rows: %d bytes", n, len(file))

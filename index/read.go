@@ -55,7 +55,7 @@ func (d *decoder) header() (*Index, error) {
 	if err := expect(b[indexSize:], indexSize, "head of the table", tableSize, tableType); err != nil {
 		return nil, err
 	}
-	for i := 3; i < 6; i++ {
+	for i := 3; i < 6; i++ { // before they become ints
 		if v := u64(b, i); v > chunker.MaxSize {
 			return nil, fmt.Errorf("index: offset %d: chunk size %d is above %d", 8*i, v, chunker.MaxSize)
 		}
@@ -64,7 +64,10 @@ func (d *decoder) header() (*Index, error) {
 		Flags:  Flags(u64(b, 2)),
 		Params: chunker.Params{Min: int(u64(b, 3)), Avg: int(u64(b, 4)), Max: int(u64(b, 5))},
 	}
-	return x, x.check()
+	if err := x.check(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
 // table reads the rows and the tail.
@@ -91,11 +94,21 @@ func (d *decoder) table(maxSize int) ([]row, error) {
 			return nil, fmt.Errorf("index: offset %d: chunk %d has %d bytes, above the maximum of %d", off, len(rows), end-start, maxSize)
 		}
 		if len(rows) == cap(rows) {
-			rows = append(make([]row, 0, min(d.rows, 2*int64(len(rows))+1024)), rows...)
+			rows = d.grow(rows)
 		}
 		rows = append(rows, row{int64(end), chunker.ID(b[8:])})
 		start = end
 	}
+}
+
+// grow doubles the room for rows, or makes it what the file's length has room
+// for once that is within reach.
+func (d *decoder) grow(rows []row) []row {
+	room := 2*int64(len(rows)) + 1024
+	if d.rows <= 2*room {
+		room = d.rows
+	}
+	return append(make([]row, 0, room), rows...)
 }
 
 // end makes sure that nothing follows.

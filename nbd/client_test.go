@@ -93,8 +93,8 @@ func (f readerFunc) ReadAt(ctx context.Context, p []byte, off int64) (int, error
 // sparseReader has pattern, but zeros in its holes: offset and length each.
 type sparseReader [][2]int64
 
-func (s sparseReader) ReadAt(_ context.Context, p []byte, off int64) (int, error) {
-	patternReader{}.ReadAt(nil, p, off)
+func (s sparseReader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	patternReader{}.ReadAt(ctx, p, off)
 	for _, h := range s {
 		from, to := max(h[0], off), min(h[0]+h[1], off+int64(len(p)))
 		if from < to {

@@ -46,6 +46,7 @@ func run(t *testing.T, name string, args ...string) string {
 	}
 	var stderr strings.Builder
 	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = t.TempDir() // fio leaves a file behind
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

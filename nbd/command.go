@@ -57,18 +57,11 @@ func (c *conn) tooLong() uint32 {
 	return errInvalid
 }
 
-// refusals says to people what check's errors mean.
-var refusals = map[uint32]string{
-	errPerm:     "the export is read-only",
-	errInvalid:  "not supported, or outside the export",
-	errOverflow: "longer than the maximum of 32 MiB",
-}
-
 // handle makes the reply to j.
 func (c *conn) handle(j *job) {
 	switch {
 	case j.error != 0 && c.structured:
-		j.chunkError(-1, refusals[j.error])
+		j.chunkError(-1, refusal(j.error))
 	case j.error != 0:
 		j.simple()
 	case j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ:
@@ -81,6 +74,17 @@ func (c *conn) handle(j *job) {
 	default: // FLUSH: there is nothing to be written
 		j.simple()
 	}
+}
+
+// refusal says to people what an error of check means.
+func refusal(code uint32) string {
+	switch code {
+	case errPerm:
+		return "the export is read-only"
+	case errOverflow:
+		return "longer than the maximum of 32 MiB"
+	}
+	return "not supported, or outside the export"
 }
 
 func (c *conn) read(j *job) {

@@ -3,9 +3,13 @@ package nbd_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"caravel/nbd"
@@ -272,8 +276,34 @@ func TestNegotiationRejects(t *testing.T) {
 }
 
 func TestNegotiationTimeLimit(t *testing.T) {
-	socket := serve(t, nbd.Options{Negotiation: time.Millisecond}, twoExports()...)
-	c := dial(t, socket)
-	c.bytes(18)
-	c.wantEnd()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := nbd.NewServer(twoExports(), nbd.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		done := make(chan error, 1)
+		start := time.Now()
+		var took time.Duration
+		go func() {
+			err := s.ServeConn(t.Context(), far)
+			took = time.Since(start)
+			done <- err
+		}()
+		c := &client{TB: t, Conn: near}
+		c.bytes(18)
+		c.send(uint32(3))
+		for i := 0; ; i++ { // a byte now and then keeps nobody
+			if _, err := c.Write(optionBytes(optList, nil)[i : i+1]); err != nil {
+				break
+			}
+			time.Sleep(1500 * time.Millisecond)
+		}
+		if err := <-done; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if took != 10*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
 }

@@ -11,30 +11,9 @@ import (
 	"github.com/pojntfx/go-nbd/pkg/protocol"
 )
 
-const (
-	ownMemory = 128 << 10 // of replies that a connection may hold whatever the others do
-	batchSize = 64 << 10  // of replies that wait for the next request to be read
-	largeRead = 64 << 10  // is copied by one processor while another one sends
-	patience  = 500 * time.Microsecond
-	slowRead  = 200 * time.Microsecond
-	wariness  = 64 // reads
-)
-
-// A turn is how requests are read and answered at the same time without
-// a goroutine for each. One goroutine of a connection leads: it alone takes
-// requests from the socket. What it expects to be quick it answers itself,
-// which costs no switch, and while more requests have arrived, one write sends
-// the replies of many. If that takes longer than patience, a new goroutine
-// leads, and the old one goes when its request is done. Where reads were slow
-// lately, the lead is handed over before the read. All is guarded by conn.mu.
-type turn struct {
-	own   bool   // the leader is at a request of its own
-	count uint64 // such requests until now
-	seen  uint64 // count when watch looked last
-	timer *time.Timer
-	armed bool // timer runs
-	wary  int  // requests to be handed over before the leader tries one itself again
-}
+// ownMemory is what the replies of a connection may take whatever the others
+// do.
+const ownMemory = 128 << 10
 
 // transmit serves the second phase of a connection: requests and replies.
 func (c *conn) transmit() error {
@@ -59,7 +38,8 @@ func (c *conn) lead() {
 			c.leave(err)
 			return
 		}
-		if c.handsOver(j) {
+		mine, handsOver := c.handsOver(j)
+		if handsOver {
 			c.work.Go(c.lead)
 			start := time.Now()
 			c.handle(j)
@@ -68,11 +48,12 @@ func (c *conn) lead() {
 			return
 		}
 		c.handle(j)
-		if lost, full := c.replyOwn(j); lost {
+		lost, full := c.replyOwn(j, mine)
+		if full {
 			c.flush()
+		}
+		if lost {
 			return
-		} else if full {
-			c.flush()
 		}
 	}
 }
@@ -173,67 +154,4 @@ func (c *conn) admit(j *job) error {
 		return err
 	}
 	return nil
-}
-
-// handsOver reports whether another goroutine shall lead while j is handled;
-// if not, the turn is the leader's own.
-func (c *conn) handsOver(j *job) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := &c.turn
-	if j.cost > 0 && (t.wary > 0 || j.cost >= largeRead) {
-		return true
-	}
-	t.own = true
-	t.count++
-	if !t.armed {
-		t.armed = true
-		t.timer.Reset(patience)
-	}
-	return false
-}
-
-// watch gives the lead to a new goroutine if the leader has been at one
-// request all the time since watch looked last.
-func (c *conn) watch() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := &c.turn
-	switch {
-	case !t.own && t.seen == t.count:
-		t.armed = false
-	case t.own && t.seen == t.count:
-		t.own, t.armed = false, false
-		t.wary = wariness
-		c.work.Go(c.lead)
-	default:
-		t.seen = t.count
-		t.timer.Reset(patience)
-	}
-}
-
-// replyOwn queues the reply to j, the leader's own. It reports whether the
-// lead was lost meanwhile, and whether there is enough to be sent now.
-func (c *conn) replyOwn(j *job) (lost, full bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.enqueue(j)
-	lost = !c.turn.own
-	c.turn.own = false
-	return lost, c.queued >= batchSize
-}
-
-// reply queues the reply to j, which took a goroutine that did not lead.
-func (c *conn) reply(j *job, took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.enqueue(j)
-	if j.cost >= largeRead {
-		return
-	}
-	if took > slowRead {
-		c.turn.wary = wariness
-	} else if c.turn.wary > 0 {
-		c.turn.wary--
-	}
 }

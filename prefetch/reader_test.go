@@ -219,7 +219,7 @@ func TestWindowShrinksWhenLost(t *testing.T) {
 	ahead := func(end int64) int64 { return f.hints[len(f.hints)-1].Off + f.hints[len(f.hints)-1].Len - end }
 	state = blockcache.Absent
 	sequential(t, r, 0, 64<<20, chunk)
-	if got := ahead(64 << 20); got != 16<<20-chunk {
+	if got := ahead(64 << 20); got != 16<<20 {
 		t.Errorf("%d bytes ahead of a reader that waits", got)
 	}
 	state = blockcache.Lost
@@ -243,11 +243,11 @@ func TestShortStreamsLowerTheLimit(t *testing.T) {
 		return (r.Stats().Asked - before) / (to - from)
 	}
 	first, late := sequence(0, 10), sequence(200, 300)
-	if late > length || late >= first {
+	if late > length*3/2 || late > first*3/4 {
 		t.Errorf("streams of %d bytes: %d asked for at first, %d in the end", length, first, late)
 	}
 	sequential(t, r, 400<<30, 400<<30+256<<20, chunk)
-	if last := f.hints[len(f.hints)-1]; last.Off+last.Len != 400<<30+256<<20+16<<20-chunk {
+	if last := f.hints[len(f.hints)-1]; last.Off+last.Len != 400<<30+256<<20+16<<20 {
 		t.Errorf("a long stream ends with %v", last)
 	}
 }

@@ -1,7 +1,5 @@
 package prefetch
 
-import "math"
-
 const (
 	proof   = 3  // reads in a row that make a stream
 	reorder = 16 // reads in flight, and so how far one may be from its place
@@ -11,7 +9,7 @@ const (
 // enough, a sequential stream.
 type run struct {
 	lo, hi int64 // what was read; of a stream, the last part of it
-	reads  int   // that made it; 0: the slot is free
+	reads  int   // that made it, at most proof; 0: the slot is free
 	open   bool  // it is a stream, and window counts
 	window window
 	stamp  int64 // of runs.clock, when last read
@@ -78,16 +76,17 @@ func (rs *runs) extend(u *run, rd read, l *limit) (unread int64) {
 		return 0 // read before
 	}
 	u.hi = rd.end
-	u.reads = min(u.reads+1, math.MaxInt32)
+	reads := u.reads + 1
 	for i := range rs.all {
 		next := &rs.all[i]
 		if next == u || next.reads == 0 || next.lo > u.hi || next.hi < u.lo {
 			continue
 		}
 		u.hi = max(u.hi, next.hi)
-		u.reads += next.reads
+		reads += next.reads
 		unread += rs.drop(next, l)
 	}
+	u.reads = min(reads, proof)
 	u.lo = max(u.lo, u.hi-reorder*rd.len())
 	return unread
 }

@@ -30,14 +30,14 @@ func (w *window) open(pos, n int64, l *limit) {
 // of the last chunk of that read was. It returns the bytes read that had been
 // asked for.
 func (w *window) advance(pos, next int64, state blockcache.State, l *limit) (used int64) {
-	used = max(min(next, w.asked)-pos, 0)
+	used = max(min(next, w.front())-pos, 0)
 	w.used += used
 	if next <= w.mark {
 		return used // what the window was before tells nothing of what it is
 	}
 	switch state {
 	case blockcache.Absent:
-		l.grow(w.size)
+		l.grow(w)
 		w.size = min(2*w.size, l.now)
 	case blockcache.Lost:
 		w.size = max(w.size/2, l.chunk)
@@ -45,9 +45,12 @@ func (w *window) advance(pos, next int64, state blockcache.State, l *limit) (use
 		return used
 	}
 	// What the memory had no room for is asked for again; the rest is ignored.
-	w.mark, w.asked = max(w.asked, next), next
+	w.mark, w.asked = max(w.front(), next), next
 	return used
 }
+
+// front is the end of all that was ever asked for.
+func (w *window) front() int64 { return max(w.asked, w.mark) }
 
 // extend returns the part before end that is to be asked for now, which may be
 // empty: less than a chunk is not worth a hint.
@@ -63,16 +66,16 @@ func (w *window) extend(pos, end, chunk int64) (from, to int64) {
 // end lowers the limit if more of the window is left unread at pos than was
 // used, and returns what is left.
 func (w *window) end(pos int64, l *limit) (unread int64) {
-	unread = max(w.asked-pos, 0)
+	unread = max(w.front()-pos, 0)
 	if unread > w.used {
 		l.now = max(l.now/2, l.chunk)
 	}
 	return unread
 }
 
-// grow raises the limit for a window that has used it up.
-func (l *limit) grow(size int64) {
-	if size >= l.now {
+// grow raises the limit for a window that has been there for a while.
+func (l *limit) grow(w *window) {
+	if w.size >= l.now && w.used >= 4*l.now {
 		l.now = min(2*l.now, l.most)
 	}
 }

@@ -12,10 +12,7 @@ import (
 // read or written (a full disk) is logged once and never keeps a chunk of s
 // from the reader. log may be nil.
 func Cache(local Writer, s Store, log *slog.Logger) Store {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	return &cache{local: local, near: Verify(local), far: Verify(s), log: log}
+	return &cache{local: local, near: Verify(local), far: Verify(s), log: orDiscard(log)}
 }
 
 type cache struct {

@@ -145,14 +145,14 @@ func (c *Chunk) Stored(f Form) ([]byte, error) {
 // has been asked for: for those who keep chunks in memory.
 func (c *Chunk) Compact() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.plain == nil || c.lent {
-		return
+	var unkeep func()
+	if c.plain != nil && !c.lent {
+		unkeep, c.unkeep, c.stored = c.unkeep, nil, nil
 	}
-	if c.unkeep != nil {
-		c.unkeep()
+	c.mu.Unlock()
+	if unkeep != nil {
+		unkeep()
 	}
-	c.stored, c.unkeep = nil, nil
 }
 
 // Retain takes a further reference.
@@ -171,12 +171,13 @@ func (c *Chunk) Release() {
 		panic("store: chunk released twice")
 	case n == 0:
 		c.mu.Lock()
-		defer c.mu.Unlock()
 		c.keep(c.unkeep)
-		for _, free := range c.free {
-			free()
-		}
+		free := c.free
 		c.free, c.unkeep, c.plain, c.stored = nil, nil, nil, nil
+		c.mu.Unlock()
+		for _, f := range free {
+			f()
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ func Example() {
 		return
 	}
 	near := store.Chunks(storetest.NewMemory(nil), store.Form{Either: true})
-	got, err := store.Router(near, far).Get(ctx, store.Want{ID: c.ID(), Size: len(plain)})
+	got, err := store.Router(nil, near, far).Get(ctx, store.Want{ID: c.ID(), Size: len(plain)})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -33,5 +33,5 @@ func Example() {
 	defer got.Release()
 	text, err := got.Plain()
 	fmt.Printf("%s, from %.12s…, error %v\n", text, got.Where(), err)
-	// Output: plain bytes of a chunk, from memory/8797…, error <nil>
+	// Output: plain bytes of a chunk, from memory/2af4/…, error <nil>
 }

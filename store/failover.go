@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 
 	"caravel/chunker"
@@ -12,9 +14,10 @@ import (
 // not work, and then another. A chunk that is missing or corrupt in one is
 // taken from another without leaving the first. It verifies what it gets. If no
 // store gives the chunk, the error says what each said; it matches ErrMissing
-// only if it was missing in all of them.
-func Failover(stores ...Store) Store {
-	f := &failover{stores: make([]Store, len(stores))}
+// only if it was missing in all of them. log, which may be nil, gets a line when
+// another store becomes the first to ask.
+func Failover(log *slog.Logger, stores ...Store) Store {
+	f := &failover{stores: make([]Store, len(stores)), log: orDiscard(log)}
 	for i, s := range stores {
 		f.stores[i] = Verify(s)
 	}
@@ -23,6 +26,7 @@ func Failover(stores ...Store) Store {
 
 type failover struct {
 	stores []Store
+	log    *slog.Logger
 	active atomic.Int64 // the number of the one to ask first
 }
 
@@ -48,13 +52,13 @@ func (f *failover) ask(ctx context.Context, id chunker.ID, call func(Store) erro
 		err := call(f.stores[at])
 		if err != nil && ctx.Err() != nil {
 			if !settled && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				f.active.CompareAndSwap(first, (at+1)%int64(len(f.stores)))
+				f.leave(first, (at+1)%int64(len(f.stores)), err)
 			}
 			return context.Cause(ctx)
 		}
 		if answered(err) && !settled {
 			settled = true
-			f.active.CompareAndSwap(first, at)
+			f.leave(first, at, cmp.Or(tried...))
 		}
 		if err == nil {
 			return nil
@@ -62,4 +66,11 @@ func (f *failover) ask(ctx context.Context, id chunker.ID, call func(Store) erro
 		tried = append(tried, err)
 	}
 	return noneHas(id, tried)
+}
+
+// leave makes another store the first to ask, because of err.
+func (f *failover) leave(first, next int64, err error) {
+	if next != first && f.active.CompareAndSwap(first, next) {
+		f.log.Warn("store does not work, another takes its place", "err", err)
+	}
 }

@@ -12,14 +12,14 @@ func TestFailover(t *testing.T) {
 	storetest.RunStore(t, store.Form{}, func(t *testing.T, objects map[string][]byte) store.Store {
 		dead := holding(t)
 		dead.say(store.ErrMissing)
-		return store.Failover(dead, store.Chunks(storetest.NewMemory(objects), store.Form{}))
+		return store.Failover(nil, dead, store.Chunks(storetest.NewMemory(objects), store.Form{}))
 	})
 }
 
 func TestFailoverStays(t *testing.T) {
 	plain := storetest.Plains()[1]
 	a, b := holding(t, plain), holding(t, plain)
-	f := store.Failover(a, b)
+	f := store.Failover(nil, a, b)
 	ask := func(wantA, wantB int) {
 		t.Helper()
 		beforeA, beforeB := a.asked(), b.asked()
@@ -49,7 +49,7 @@ func TestFailoverHeals(t *testing.T) {
 	for name, first := range map[string]*fake{"missing": holding(t, other), "corrupt": forging(plain)} {
 		t.Run(name, func(t *testing.T) {
 			second := holding(t, plain, other)
-			f := store.Failover(first, second)
+			f := store.Failover(nil, first, second)
 			for range 10 {
 				gives(t, f, plain)
 			}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -14,11 +15,12 @@ import (
 // corrupt, or the store does not work. It verifies what it gets. A store that
 // does not work is asked after the others for a while, so that not every chunk
 // waits for it. If no store gives the chunk, the error says what each said; it
-// matches ErrMissing only if it was missing in all of them.
-func Router(stores ...Store) Store {
+// matches ErrMissing only if it was missing in all of them. log, which may be
+// nil, gets a line when a store ceases to work.
+func Router(log *slog.Logger, stores ...Store) Store {
 	r := &router{members: make([]*member, len(stores))}
 	for i, s := range stores {
-		r.members[i] = &member{Store: Verify(s)}
+		r.members[i] = &member{Store: Verify(s), log: orDiscard(log)}
 	}
 	return r
 }
@@ -80,6 +82,7 @@ func (r *router) inOrder(yield func(*member) bool) {
 // A member is a store and how it fares.
 type member struct {
 	Store
+	log *slog.Logger
 
 	mu    sync.Mutex    // guards what follows
 	rest  time.Duration // 0: it works
@@ -113,9 +116,9 @@ func (m *member) ask(ctx context.Context, f func(Store) error) error {
 		m.works()
 	case errors.Is(ctx.Err(), context.Canceled): // says nothing of the store
 	case errors.As(err, &busy):
-		m.fails(min(max(busy.After, firstRest), lastRest))
+		m.fails(min(max(busy.After, firstRest), lastRest), err)
 	default:
-		m.fails(firstRest)
+		m.fails(firstRest, err)
 	}
 	return err
 }
@@ -127,12 +130,24 @@ func (m *member) works() {
 }
 
 // fails begins a rest unless there is one.
-func (m *member) fails(rest time.Duration) {
+func (m *member) fails(rest time.Duration, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.rest == 0 {
+	news := m.rest == 0
+	if news {
 		m.rest, m.until = rest, time.Now().Add(rest)
 	}
+	m.mu.Unlock()
+	if news {
+		m.log.Warn("store does not work, others are asked first", "err", err)
+	}
+}
+
+// orDiscard is log, or one that says nothing.
+func orDiscard(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
 }
 
 // answered reports whether a store that returned err works: it gave the chunk,

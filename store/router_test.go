@@ -16,10 +16,12 @@ var errDead = errors.New("dial tcp 192.0.2.1:80: connection refused")
 
 func TestRouter(t *testing.T) {
 	stacks := map[string]func(s store.Store) store.Store{
-		"one store":           func(s store.Store) store.Store { return store.Router(s) },
-		"behind an empty one": func(s store.Store) store.Store { return store.Router(holding(t), s) },
-		"before an empty one": func(s store.Store) store.Store { return store.Router(s, holding(t)) },
-		"nested":              func(s store.Store) store.Store { return store.Router(store.Router(holding(t)), store.Router(s)) },
+		"one store":           func(s store.Store) store.Store { return store.Router(nil, s) },
+		"behind an empty one": func(s store.Store) store.Store { return store.Router(nil, holding(t), s) },
+		"before an empty one": func(s store.Store) store.Store { return store.Router(nil, s, holding(t)) },
+		"nested": func(s store.Store) store.Store {
+			return store.Router(nil, store.Router(nil, holding(t)), store.Router(nil, s))
+		},
 	}
 	for name, stack := range stacks {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +37,7 @@ func TestRouterGoesOn(t *testing.T) {
 	dead, good := holding(t), holding(t, plain)
 	dead.say(errDead)
 	for name, first := range map[string]*fake{"missing": holding(t), "corrupt": forging(plain), "dead": dead} {
-		t.Run(name, func(t *testing.T) { gives(t, store.Router(first, good), plain) })
+		t.Run(name, func(t *testing.T) { gives(t, store.Router(nil, first, good), plain) })
 	}
 }
 
@@ -45,7 +47,7 @@ func TestRouterSaysWhatEachSaid(t *testing.T) {
 	dead := holding(t)
 	dead.say(errDead)
 
-	_, err := store.Router(holding(t), dead, forging(plain)).Get(t.Context(), want)
+	_, err := store.Router(nil, holding(t), dead, forging(plain)).Get(t.Context(), want)
 	if errors.Is(err, store.ErrMissing) || !errors.Is(err, store.ErrCorrupt) || !errors.Is(err, errDead) {
 		t.Errorf("%v: must match all but ErrMissing", err)
 	}
@@ -59,7 +61,7 @@ func TestRouterSaysWhatEachSaid(t *testing.T) {
 		t.Errorf("%q names the chunk %d times, want once and in one line", text, n)
 	}
 
-	for _, s := range []store.Store{store.Router(holding(t), holding(t)), store.Router()} {
+	for _, s := range []store.Store{store.Router(nil, holding(t), holding(t)), store.Router(nil)} {
 		if _, err := s.Get(t.Context(), want); !errors.Is(err, store.ErrMissing) {
 			t.Errorf("got %v, want ErrMissing", err)
 		}
@@ -67,7 +69,7 @@ func TestRouterSaysWhatEachSaid(t *testing.T) {
 			t.Errorf("Has: %v, %v", ok, err)
 		}
 	}
-	if ok, err := store.Router(holding(t), dead).Has(t.Context(), want); ok || !errors.Is(err, errDead) {
+	if ok, err := store.Router(nil, holding(t), dead).Has(t.Context(), want); ok || !errors.Is(err, errDead) {
 		t.Errorf("Has: %v, %v; want %v", ok, err, errDead)
 	}
 }
@@ -77,7 +79,7 @@ func TestRouterRemembersDeadStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain := storetest.Plains()[1]
 		dead, good := holding(t, plain), holding(t, plain)
-		r := store.Router(dead, good)
+		r := store.Router(nil, dead, good)
 		dead.say(errDead)
 		ask := func(times, want int, why string) {
 			t.Helper()
@@ -116,7 +118,7 @@ func TestRouterHonoursBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		plain := storetest.Plains()[1]
 		busy, good := holding(t, plain), holding(t, plain)
-		r := store.Router(busy, good)
+		r := store.Router(nil, busy, good)
 		busy.say(&store.BusyError{After: 20 * time.Second, Err: errors.New("429 Too Many Requests")})
 		gives(t, r, plain)
 		time.Sleep(19 * time.Second)
@@ -145,8 +147,8 @@ func TestRouterCancelled(t *testing.T) {
 	good := holding(t, plain)
 	first := waiting{good}
 	for name, s := range map[string]store.Store{
-		"router":   store.Router(first, good),
-		"failover": store.Failover(first, good),
+		"router":   store.Router(nil, first, good),
+		"failover": store.Failover(nil, first, good),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

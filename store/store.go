@@ -8,8 +8,8 @@
 // stacks them in the order in which it wants them:
 //
 //	near := store.Chunks(dir, store.Form{Either: true})
-//	far := store.Failover(store.Chunks(web, store.Form{}), store.Chunks(mirror, store.Form{}))
-//	s := store.Router(near, far)
+//	far := store.Failover(log, store.Chunks(web, store.Form{}), store.Chunks(mirror, store.Form{}))
+//	s := store.Router(log, near, far)
 package store
 
 import (

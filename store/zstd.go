@@ -137,6 +137,7 @@ func zstdEncoder(level zstd.EncoderLevel) func() *zstd.Encoder {
 		enc, err := zstd.NewWriter(nil,
 			zstd.WithEncoderLevel(level),
 			zstd.WithEncoderConcurrency(0),
+			zstd.WithLowerEncoderMem(true),
 			zstd.WithEncoderCRC(false),   // the ID is a better one
 			zstd.WithSingleSegment(true), // then the frame always says its size
 			zstd.WithZeroFrames(true))

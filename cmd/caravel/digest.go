@@ -89,8 +89,8 @@ func digestImage(ctx context.Context, std streams, in string, opt digestOptions)
 	return chunker.ID(h.Sum(nil)), err
 }
 
-func digestFile(ctx context.Context, _ streams, in string, opt digestOptions) (chunker.ID, error) {
-	src, err := openSource(ctx, in)
+func digestFile(ctx context.Context, std streams, in string, opt digestOptions) (chunker.ID, error) {
+	src, err := openSource(ctx, std, in)
 	if err != nil {
 		return chunker.ID{}, err
 	}

@@ -136,3 +136,10 @@ func indexFlags(opt *sourceOptions) []cli.Flag {
 
 // allStores are the stores to ask, in order.
 func (o sourceOptions) allStores() []string { return slices.Concat(o.stores, o.extraStores) }
+
+// severalStores reports whether a chunk that one store has not may come from
+// another; without --store the one beside the index is asked too.
+func (o sourceOptions) severalStores() bool {
+	return max(len(o.stores), 1)+len(o.extraStores) > 1 ||
+		slices.ContainsFunc(o.stores, func(s string) bool { return strings.Contains(s, "|") })
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -23,7 +24,26 @@ const (
 )
 
 func main() {
-	os.Exit(run(interruptible(), newApp(os.Stdin, os.Stdout, os.Stderr), os.Args[1:]))
+	ctx := interruptible()
+	stdin, stdout := reopened(ctx, os.Stdin, os.O_RDONLY), reopened(ctx, os.Stdout, os.O_WRONLY)
+	os.Exit(run(ctx, newApp(stdin, stdout, os.Stderr), os.Args[1:]))
+}
+
+// reopened opens a standard stream anew if it is a pipe or a terminal. It is
+// closed when ctx ends, and so ends what waits for it, which the one inherited
+// would not. Anything else is returned as it is: a file goes on where it is
+// read or written next.
+func reopened(ctx context.Context, std *os.File, flag int) *os.File {
+	st, err := std.Stat()
+	if err != nil || st.Mode()&(os.ModeNamedPipe|os.ModeCharDevice) == 0 || runtime.GOOS != "linux" {
+		return std // elsewhere a new one is the same again
+	}
+	f, err := os.OpenFile(std.Name(), flag|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return std
+	}
+	context.AfterFunc(ctx, func() { f.Close() })
+	return f
 }
 
 // errInterrupted is why a command ends that was told to.
@@ -68,7 +88,7 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 	switch {
 	case errors.As(err, &usage):
 		text, status = usage.in(line.command), exitUsage
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, os.ErrClosed)):
 		text = errInterrupted.Error()
 	}
 	fmt.Fprintf(app.ErrWriter, "caravel: %s\n", text)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -107,7 +108,7 @@ func (o makeOptions) check(out, in string) error {
 }
 
 func makeImage(ctx context.Context, std streams, out, in string, opt makeOptions) error {
-	src, err := openSource(ctx, in)
+	src, err := openSource(ctx, std, in)
 	if err != nil {
 		return err
 	}
@@ -210,21 +211,18 @@ func report(w io.Writer, made *image.Made, asJSON bool) error {
 
 // openSource opens the file, block device or pipe to make an image of. It is
 // closed when ctx ends, so that a read that waits for a pipe ends too.
-func openSource(ctx context.Context, in string) (*image.Source, error) {
-	if in == "-" {
-		in = stdinPath
+func openSource(ctx context.Context, std streams, in string) (src *image.Source, err error) {
+	if stdin, ok := std.in.(*os.File); ok && in == "-" {
+		src, err = image.NewSource(stdin)
+	} else {
+		src, err = image.OpenSource(in)
 	}
-	src, err := image.OpenSource(in)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { src.Close() })
 	return src, nil
 }
-
-// stdinPath opens standard input anew: that file waits in a way that Close
-// ends, which the one inherited need not.
-const stdinPath = "/dev/stdin"
 
 // streams are where a command reads and writes.
 type streams struct {

@@ -7,5 +7,6 @@ func platformCommands() []*cli.Command {
 	return []*cli.Command{
 		mountCommand(),
 		mountIndexCommand(),
+		mkdevCommand(),
 	}
 }

@@ -32,6 +32,7 @@ func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
 	o.where = open.Options{
 		HTTP:    http.Options{Client: http.NewClient(http.Options{})},
 		Wrap:    o.queue,
+		Log:     log,
 		Stdin:   std.in,
 		Timeout: forEver(opt.timeout),
 	}
@@ -60,6 +61,9 @@ func (o *opener) queue(s store.Store, from open.Origin) store.Store {
 // are cores and a few more, a network as many as the link carries.
 func (o *opener) queueOptions(from open.Origin) fetch.Options {
 	f := fetch.Options{Timeout: forEver(o.opt.timeout), Log: o.log}
+	if o.opt.severalStores() {
+		f.Tries, f.Try = 2, 10*time.Second // then the next one is asked
+	}
 	if !from.Remote {
 		f.MinWindow, f.MaxWindow = 8, 8
 	}
@@ -107,7 +111,10 @@ func (o *opener) image(ctx context.Context, location string) (*openedImage, erro
 		}
 		all = append(all, s)
 	}
-	img.store = store.Router(all...)
+	img.store = all[0]
+	if o.opt.severalStores() {
+		img.store = store.Retry(store.Router(o.log, all...), o.where.Timeout)
+	}
 	if o.opt.cache == "" {
 		return img, nil
 	}

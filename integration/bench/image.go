@@ -31,10 +31,14 @@ var errEnough = errors.New("enough")
 
 // fill copies files of this machine to dir until there are size bytes.
 func fill(dir string, size int64) error {
+	most := size / 16 // a larger file would decide all by itself, or not fit
 	for _, from := range []string{"/usr/lib", "/usr/bin", "/usr/share", "/usr/local", "/opt"} {
 		err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
 				return nil // what cannot be read is not copied
+			}
+			if st, err := e.Info(); err != nil || st.Size() > most {
+				return nil
 			}
 			n, err := copyFile(filepath.Join(dir, path), path)
 			if size -= n; size <= 0 {

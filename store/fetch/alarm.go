@@ -57,7 +57,7 @@ func (q *Queue) nextDue(f *flight) time.Time {
 		return q.deadline(f)
 	case flying:
 		due := earlier(q.deadline(f), f.hedgeAt)
-		for _, a := range f.flights {
+		for _, a := range f.attempts {
 			due = earlier(due, a.until)
 		}
 		return due
@@ -136,7 +136,7 @@ func (q *Queue) wakeUp(f *flight, now time.Time) {
 		f.state = queued
 		q.queued[f.class].pushFront(f)
 	case flying:
-		for _, a := range f.flights {
+		for _, a := range f.attempts {
 			if !a.until.IsZero() && !a.until.After(now) {
 				a.cancel(stalled(now.Sub(a.sent)))
 				a.until = time.Time{}

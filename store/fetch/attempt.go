@@ -56,7 +56,7 @@ func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err erro
 		q.measure(f, a, c, now)
 	}
 	q.count(f, -1)
-	f.flights = slices.DeleteFunc(f.flights, func(b *attempt) bool { return a == b })
+	f.attempts = slices.DeleteFunc(f.attempts, func(b *attempt) bool { return a == b })
 	if f.class == store.Demand {
 		q.calm = now.Add(q.window.base)
 	}
@@ -132,7 +132,6 @@ func (q *Queue) decoded(f *flight, plain int, err error) (drop *store.Chunk) {
 	if err == nil && f.waiters > 0 && f.state != over {
 		q.counts[f.class].Chunks++
 		q.counts[f.class].Plain += int64(plain)
-		delete(q.warned, f.key)
 		q.finish(f, nil)
 		return nil
 	}

@@ -21,9 +21,10 @@
 // that (an origin on a busy machine grows slower long before it is full; with
 // less than twice, its throughput suffers). So it doubles each round while the
 // latency stays, from 4 to 100 within some 150 ms on a link of 20 ms, and stops
-// where more in flight only means more time in flight. That latency grew for
-// reasons of its own shows when it does not fall with the window; the new
-// latency then counts as the unloaded one.
+// where more in flight only means more time in flight. Latency that changes for
+// reasons of its own would mislead this; so, every few rounds, half of the
+// window is let go, and if the latency does not fall with it, it counts as the
+// unloaded one from then on.
 //
 // # Who goes first
 //
@@ -32,9 +33,10 @@
 // request has: it counts only its own kind against the window. What it can wait
 // for is the link, so background keeps to three quarters of the window (1.5
 // times what fills the link, in bytes), and to one quarter while demand is
-// under way and for one latency after it, since reads come in series. A read
-// out of nothing, in the midst of a sweep, thus finds half a latency's worth of
-// bytes before it, and the next ones find the link half empty.
+// under way and for one latency after it, since reads come in series. From
+// there it grows, to a quarter of the maximum, while the latency stays that of
+// an idle link. A read out of nothing, in the midst of a sweep, thus finds half
+// a latency's worth of bytes before it, and the next ones find next to none.
 //
 // A background request that is under way is not cancelled to make way. Its
 // answer is mostly in the pipe when the demand request is sent, so little would
@@ -51,8 +53,9 @@
 // first verified answer counts; that adds one request in twenty at most.
 //
 // The queue keeps nothing: who wants a chunk later puts it where it can be
-// found, and who wants many at once calls Get from some hundred goroutines, no
-// more than Stats.Window are of use.
+// found. Get blocks and there is no other way to ask: who wants millions of
+// chunks calls it from as many goroutines as Options.MaxWindow, which keeps the
+// link full and leaves what comes next to be decided late.
 package fetch
 
 import (
@@ -68,18 +71,21 @@ import (
 )
 
 // Options tunes a Queue. The zero value is a good choice for an origin behind
-// a network; for a directory, give a small MaxWindow.
+// a network; for a directory, give a small MaxWindow. A burst of demand may
+// exceed MaxWindow by what background has in flight at that moment, three
+// quarters of it at most: the origin must not make it queue.
 type Options struct {
 	MinWindow int // requests of demand that may always be in flight; 0: 8, or MaxWindow if less
-	MaxWindow int // most requests in flight; what background has in flight when a burst of demand comes may exceed it; equal to MinWindow: fixed; 0: 128, or MinWindow if more
+	MaxWindow int // most requests in flight, see below; equal to MinWindow: fixed; 0: 128, or MinWindow if more
 
 	Background int64 // most bytes in flight for background; 0: measured
 	Held       int64 // most bytes that wait to be decoded before requests are held back; 0: 8 MiB
 
 	Timeout time.Duration // of one demand fetch with all its tries; 0: 60 s, negative: for ever
+	Tries   int           // of one fetch; 0: as many as Timeout allows. Few suit an origin beside which there is another
 	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
 
-	Log *slog.Logger // nil: discard
+	Log *slog.Logger // what is tried again, at level debug; nil: discard
 }
 
 var errClosed = errors.New("fetch: queue is closed")
@@ -117,7 +123,6 @@ type Queue struct {
 	times  times
 	hedges hedges
 	counts [store.Classes]Counts
-	warned map[key]struct{} // given up, and said so
 	notes  []note
 }
 
@@ -132,7 +137,10 @@ func New(origin store.Store, opt Options) *Queue {
 		}
 	}
 	opt.MaxWindow = max(cmp.Or(opt.MaxWindow, 128), opt.MinWindow)
-	opt.Held = cmp.Or(opt.Held, 8<<20)
+	opt.Background = max(opt.Background, 0)
+	if opt.Held <= 0 {
+		opt.Held = 8 << 20
+	}
 	opt.Timeout = cmp.Or(opt.Timeout, 60*time.Second)
 	opt.Try = cmp.Or(opt.Try, 30*time.Second)
 	if opt.Log == nil {
@@ -147,7 +155,6 @@ func New(origin store.Store, opt Options) *Queue {
 		window:  newWindow(opt.MinWindow, opt.MaxWindow),
 		sizes:   newSizes(),
 		hedges:  hedges{budget: 1},
-		warned:  make(map[key]struct{}),
 	}
 	q.ring.Stop()
 	q.life, q.end = context.WithCancel(context.Background())

@@ -79,16 +79,16 @@ func (o *origin) exit(ctx context.Context) {
 
 // travel takes as long as size bytes need that queue behind those before them.
 func (o *origin) travel(ctx context.Context, size int) error {
+	o.mu.Lock()
 	at := time.Now().Add(o.latency)
 	if o.bandwidth > 0 {
-		o.mu.Lock()
 		if at.Before(o.free) {
 			at = o.free
 		}
 		at = at.Add(time.Duration(float64(size) / o.bandwidth * float64(time.Second)))
 		o.free = at
-		o.mu.Unlock()
 	}
+	o.mu.Unlock()
 	return sleep(ctx, time.Until(at))
 }
 

@@ -41,12 +41,12 @@ type flight struct {
 	due        time.Time // when an alarm is needed
 	alarm      int       // its place in Queue.alarms, from 1; 0: none
 
-	since   time.Time // when demand first asked for it, or it was first sent; zero: neither
-	sent    time.Time // the first request of this try
-	hedgeAt time.Time // when to ask a second time; zero: not at all
-	wake    time.Time // end of a rest
-	flights []*attempt
-	bytes   int64 // of one request, as guessed
+	since    time.Time // when demand first asked for it, or it was first sent; zero: neither
+	sent     time.Time // the first request of this try
+	hedgeAt  time.Time // when to ask a second time; zero: not at all
+	wake     time.Time // end of a rest
+	attempts []*attempt
+	bytes    int64 // of one request, as guessed
 
 	tries, stalls, corrupt int
 	last                   error // what went wrong last
@@ -140,9 +140,9 @@ func (q *Queue) reclass(f *flight) {
 		return
 	}
 	q.unline(f)
-	q.count(f, -len(f.flights))
+	q.count(f, -len(f.attempts))
 	f.class = class
-	q.count(f, len(f.flights))
+	q.count(f, len(f.attempts))
 	if class == store.Demand {
 		f.since = time.Now()
 	}
@@ -152,7 +152,7 @@ func (q *Queue) reclass(f *flight) {
 	case landed:
 		q.landed[class].push(f)
 	case resting:
-		if class == store.Demand {
+		if class == store.Demand && patience(f.last) == 0 {
 			q.enqueue(f)
 		}
 	case flying:
@@ -175,7 +175,7 @@ func (q *Queue) finish(f *flight, err error) {
 	f.state, f.err = over, err
 	delete(q.flights, f.key)
 	q.arm(f)
-	for _, a := range f.flights {
+	for _, a := range f.attempts {
 		a.cancel(errOver)
 	}
 	if err == nil && f.chunk != nil {

@@ -28,7 +28,7 @@ func (h *hedges) earn() { h.budget = min(h.budget+hedgeShare, mostHedges) }
 // nineteen in twenty were, and than twice what the way there and back takes.
 func (q *Queue) planHedge(f *flight) {
 	f.hedgeAt = time.Time{}
-	if f.class != store.Demand || f.has || len(f.flights) != 1 {
+	if f.class != store.Demand || f.has || len(f.attempts) != 1 {
 		return
 	}
 	after := hedgeUnknown

@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"caravel/store"
@@ -34,6 +35,7 @@ func TestHedge(t *testing.T) {
 				t.Errorf("request %d took %v", i, d)
 			}
 		}
+		synctest.Wait() // for the losers
 		s := q.Stats()
 		if s.HedgesWon < 15 || s.HedgesWon != s.Hedges {
 			t.Errorf("%d hedges, %d won, in %v", s.Hedges, s.HedgesWon, time.Since(start))

@@ -3,7 +3,6 @@ package fetch
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 const (
 	firstRest       = 20 * time.Millisecond // before the second try
 	lastRest        = 5 * time.Second
-	backgroundTries = 6
+	backgroundTries = 8 // some 2.5 s
 	corruptTries    = 2
 
 	// What a BusyError can make the queue wait, at most.
@@ -25,8 +24,7 @@ const (
 // request, or tries again.
 func (q *Queue) fail(f *flight, err error, now time.Time) {
 	f.last = err
-	rest := restAfter(f.tries)
-	var busy *store.BusyError
+	rest := max(restAfter(f.tries), patience(err))
 	switch {
 	case errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrRefused):
 		q.giveUp(f, err, now)
@@ -37,16 +35,16 @@ func (q *Queue) fail(f *flight, err error, now time.Time) {
 			return
 		}
 		rest = 0
-	case errors.As(err, &busy):
-		q.pause(busy.After, now)
-		rest = max(rest, busy.After)
+	case isBusy(err):
+		q.window.refused(now)
+		q.pause(patience(err), now)
 	}
-	if len(f.flights) > 0 {
+	if len(f.attempts) > 0 {
 		f.state = flying
 		q.arm(f)
 		return
 	}
-	if f.class != store.Demand && f.tries >= backgroundTries {
+	if most := q.mostTries(f.class); most > 0 && f.tries >= most {
 		q.giveUp(f, err, now)
 		return
 	}
@@ -54,25 +52,45 @@ func (q *Queue) fail(f *flight, err error, now time.Time) {
 	f.wake = now.Add(rest)
 	q.arm(f)
 	q.counts[f.class].Retries++
-	q.note(slog.LevelDebug, "fetch is tried again", f, err, now)
+	q.note("fetch is tried again", f, err, now)
 }
 
-// restAfter is how long to wait after so many tries: three times as long after
-// each, more or less, so that those who failed together do not come back
-// together. The first rest is short: most faults are gone at once.
-func restAfter(tries int) time.Duration {
-	d := firstRest
-	for i := 1; i < tries && d < lastRest; i++ {
-		d *= 3
+// mostTries is how often a flight of class c may ask; 0: until its time is over.
+func (q *Queue) mostTries(c store.Class) int {
+	switch {
+	case c == store.Demand:
+		return q.opt.Tries
+	case q.opt.Tries > 0:
+		return min(q.opt.Tries, backgroundTries)
 	}
-	d = min(d, lastRest)
+	return backgroundTries
+}
+
+// restAfter is how long to wait after so many tries: twice as long after each,
+// more or less, so that those who failed together do not come back together.
+// The first rest is short: most faults are gone at once.
+func restAfter(tries int) time.Duration {
+	d := min(firstRest<<min(tries-1, 16), lastRest)
 	return d/2 + rand.N(d)
+}
+
+func isBusy(err error) bool {
+	var busy *store.BusyError
+	return errors.As(err, &busy)
+}
+
+// patience is how long the origin asked to wait; 0: it did not.
+func patience(err error) time.Duration {
+	var busy *store.BusyError
+	if errors.As(err, &busy) {
+		return max(busy.After, 0)
+	}
+	return 0
 }
 
 // pause holds new requests back for an origin that asked for patience: those of
 // demand only a little, since each that it refuses waits as told anyway.
 func (q *Queue) pause(after time.Duration, now time.Time) {
-	q.window.refused(now)
 	if after <= 0 {
 		return
 	}
@@ -96,11 +114,7 @@ func (q *Queue) giveUp(f *flight, cause error, now time.Time) {
 	}
 	err := f.explain(cause, now)
 	q.counts[f.class].Failed++
-	level := slog.LevelDebug
-	if f.class == store.Demand && !errors.Is(err, store.ErrMissing) && q.firstWarning(f.key) {
-		level = slog.LevelWarn
-	}
-	q.note(level, "fetch is given up", f, cause, now)
+	q.note("fetch is given up", f, cause, now)
 	q.finish(f, err)
 }
 
@@ -116,17 +130,6 @@ func (f *flight) explain(cause error, now time.Time) error {
 		return fmt.Errorf("fetch: chunk %s: 1 try in %s: %w", f.id, took, cause)
 	}
 	return fmt.Errorf("fetch: chunk %s: %d tries in %s: %w", f.id, f.tries, took, cause)
-}
-
-// firstWarning reports whether k is new among the chunks that were given up. A
-// chunk that is fetched after all may be warned of again.
-func (q *Queue) firstWarning(k key) bool {
-	const enough = 4096 // by then the log has said it
-	if _, ok := q.warned[k]; ok || len(q.warned) >= enough {
-		return false
-	}
-	q.warned[k] = struct{}{}
-	return true
 }
 
 func stalled(d time.Duration) error {

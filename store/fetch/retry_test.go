@@ -34,8 +34,8 @@ func TestRetry(t *testing.T) {
 	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
 		start := time.Now()
 		get(t, q, want(1, store.Demand))
-		// Rests of 20, 60 and 180 ms, each from half to one and a half of it.
-		if d := time.Since(start); d < (80+130)*time.Millisecond || d > (80+390)*time.Millisecond {
+		// Rests of 20, 40 and 80 ms, each from half to one and a half of it.
+		if d := time.Since(start); d < (80+70)*time.Millisecond || d > (80+210)*time.Millisecond {
 			t.Errorf("three retries took %v", d)
 		}
 		if n := q.Stats().Class[store.Demand].Retries; n != 3 {
@@ -108,7 +108,13 @@ func TestOtherChunk(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
-	o := failing(&store.BusyError{After: 3 * time.Second, Err: errors.New("503")})
+	o := &origin{latency: 20 * time.Millisecond}
+	o.get = func(_ context.Context, w store.Want, n int) (*store.Chunk, error) {
+		if n == 1 && w.Class == store.Demand {
+			return nil, &store.BusyError{After: 3 * time.Second, Err: errors.New("503")}
+		}
+		return o.good(w)
+	}
 	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
 		start := time.Now()
 		var wg sync.WaitGroup
@@ -116,7 +122,6 @@ func TestRetryAfter(t *testing.T) {
 		time.Sleep(time.Second)
 		// Background waits as told, though it is another chunk.
 		wg.Go(func() {
-			o.asked[want(2, 0).ID] = 1
 			get(t, q, want(2, store.Sweep))
 			if d := time.Since(start); d < 3*time.Second || d > 4*time.Second {
 				t.Errorf("background went on after %v, want 3 s", d)
@@ -202,7 +207,7 @@ func TestStallIsRetried(t *testing.T) {
 func TestBackgroundGivesUpQuietly(t *testing.T) {
 	var log bytes.Buffer
 	opt := fetch.Options{Timeout: time.Minute, Log: slog.New(slog.NewTextHandler(&log, nil))}
-	o := failing(make([]error, 0)...)
+	o := &origin{}
 	o.get = func(context.Context, store.Want, int) (*store.Chunk, error) { return nil, errReset }
 	run(t, o, opt, func(t *testing.T, q *fetch.Queue) {
 		start := time.Now()
@@ -215,15 +220,28 @@ func TestBackgroundGivesUpQuietly(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("logged: %s", &log)
 		}
-		for range 2 {
-			if err := tryGet(q, want(1, store.Demand)); err == nil {
-				t.Error("got a chunk")
-			}
-		}
-		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
-			t.Errorf("%d warnings, want one for the chunk:\n%s", n, &log)
-		}
 	})
+}
+
+// An origin beside which there is another is not asked for long.
+func TestFewTries(t *testing.T) {
+	for _, class := range []store.Class{store.Demand, store.Sweep} {
+		o := &origin{}
+		var asked atomic.Int64
+		o.get = func(context.Context, store.Want, int) (*store.Chunk, error) {
+			asked.Add(1)
+			return nil, errReset
+		}
+		run(t, o, fetch.Options{Tries: 2}, func(t *testing.T, q *fetch.Queue) {
+			start := time.Now()
+			if err := tryGet(q, want(1, class)); !errors.Is(err, errReset) {
+				t.Errorf("%v: got %v", class, err)
+			}
+			if n, d := asked.Load(), time.Since(start); n != 2 || d > time.Second {
+				t.Errorf("%v: asked %d times in %v, want 2 in no time", class, n, d)
+			}
+		})
+	}
 }
 
 // One answer in ten is a 503: nobody notices but the clock.

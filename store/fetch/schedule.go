@@ -41,14 +41,15 @@ func (q *Queue) admits(f *flight, now time.Time) bool {
 		return false
 	}
 	others := q.inFlight() - q.flying[store.Demand]
+	bounded := q.opt.Background > 0
+	room := others == 0 || q.background+q.sizes.guess(f.size) <= q.backgroundBytes()
 	if q.demanding(now) {
-		few := others < max(1, q.window.background()/4)
+		few := others < q.window.yielding()
 		q.window.squeeze(!few)
-		return few && q.inFlight() < q.window.demand()
+		return few && (room || !bounded) && q.inFlight() < q.opt.MaxWindow
 	}
 	slot := q.inFlight() < q.window.background()
-	room := others == 0 || q.background+q.sizes.guess(f.size) <= q.backgroundBytes()
-	q.window.press(!slot || !room && q.opt.Background == 0)
+	q.window.press(!slot || !room && !bounded)
 	return slot && room
 }
 
@@ -107,7 +108,7 @@ func (q *Queue) ask(f *flight, now time.Time, hedge bool) {
 	if q.opt.Try > 0 {
 		a.until = now.Add(q.opt.Try << min(f.stalls, 10))
 	}
-	f.flights = append(f.flights, a)
+	f.attempts = append(f.attempts, a)
 	q.count(f, 1)
 	q.counts[f.class].Requests++
 	want := store.Want{ID: f.id, Size: f.size, Digest: f.digest, Class: f.class}

@@ -59,16 +59,12 @@ func (q *Queue) Stats() Stats {
 
 // A note is a line for the log, kept until the lock is free.
 type note struct {
-	level slog.Level
 	text  string
 	attrs []slog.Attr
 }
 
-func (q *Queue) note(level slog.Level, text string, f *flight, err error, now time.Time) {
-	if !q.opt.Log.Enabled(q.life, level) {
-		return
-	}
-	q.notes = append(q.notes, note{level, text, []slog.Attr{
+func (q *Queue) note(text string, f *flight, err error, now time.Time) {
+	q.notes = append(q.notes, note{text, []slog.Attr{
 		slog.String("chunk", f.id.String()),
 		slog.String("class", f.class.String()),
 		slog.Int("tries", f.tries),
@@ -83,6 +79,6 @@ func (q *Queue) unlock() {
 	q.notes = nil
 	q.mu.Unlock()
 	for _, n := range notes {
-		q.opt.Log.LogAttrs(context.Background(), n.level, n.text, n.attrs...)
+		q.opt.Log.LogAttrs(context.Background(), slog.LevelDebug, n.text, n.attrs...)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	nethttp "net/http"
 	"net/http/httptest"
 	"os"
@@ -280,6 +281,38 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
+// What is left of a page that says no, or of a chunk that is dropped near its
+// end, does not cost a connection.
+func TestRestIsDrained(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		if r.URL.Path == "/none" {
+			w.WriteHeader(nethttp.StatusNotFound)
+		}
+		w.Write(make([]byte, 12_000))
+	}))
+	server.Config.ConnState = countNew(&connections)
+	server.Start()
+	t.Cleanup(server.Close)
+	web := newWeb(t, server.URL, http.Options{})
+	for range 10 {
+		if _, _, err := web.Open(t.Context(), "none", store.Range{}); !errors.Is(err, store.ErrMissing) {
+			t.Fatalf("got %v, want ErrMissing", err)
+		}
+		body, _, err := web.Open(t.Context(), "file", store.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := body.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := connections.Load(); n > 10 { // on a slow day some drains take too long
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
 func TestHTTP2(t *testing.T) {
 	var connections atomic.Int64
 	server := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -287,6 +320,7 @@ func TestHTTP2(t *testing.T) {
 	}))
 	server.EnableHTTP2 = true
 	server.Config.ConnState = countNew(&connections)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	client := http.NewClient(http.Options{})

@@ -96,14 +96,23 @@ func (d *Dir) inFolder(path string, create func() error) (made bool, err error) 
 			return made, err
 		}
 		made = true
-		if err := os.Mkdir(d.dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-			return made, failed(d.dir, err)
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		if err := d.makeFolder(filepath.Dir(path)); err != nil {
 			return made, err
 		}
 	}
 	return made, err
+}
+
+// makeFolder makes the directory and the folders from there down to folder.
+func (d *Dir) makeFolder(folder string) error {
+	err := os.Mkdir(folder, 0o777)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return nil // as for most chunks of a new store
+	}
+	if err := os.Mkdir(d.dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return failed(d.dir, err)
+	}
+	return os.MkdirAll(folder, 0o777)
 }
 
 // named does what is left when an object has its name.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -30,6 +31,8 @@ type Options struct {
 	HTTP http.Options
 	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
 	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
+
+	Log *slog.Logger // nil: discard
 
 	Stdin   io.Reader     // what - stands for; nil: os.Stdin
 	Timeout time.Duration // how long Read and Reader try to get something; 0: 60 s; < 0: for ever
@@ -68,7 +71,7 @@ func Store(location string, opt Options) (store.Store, error) {
 			return nil, err
 		}
 	}
-	return store.Failover(stores...), nil
+	return store.Failover(opt.Log, stores...), nil
 }
 
 // single opens one store.

@@ -1,0 +1,112 @@
+//go:build linux
+
+package fusefs_test
+
+import (
+	"bytes"
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+
+	"caravel/fusefs"
+
+	"golang.org/x/sys/unix"
+)
+
+// inMemory costs a copy a read, as a chunk in memory does.
+type inMemory []byte
+
+func (m inMemory) ReadAt(_ context.Context, p []byte, off int64) (int, error) {
+	return bytes.NewReader(m).ReadAt(p, off)
+}
+
+const benchSize = 256 << 20
+
+func benchFile(b *testing.B, flags int) int {
+	b.Helper()
+	_, path := mounted(b, fusefs.File{Size: benchSize, Reader: inMemory(make([]byte, benchSize))}, fusefs.Options{})
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+func readAll(b *testing.B, fd int) {
+	b.Helper()
+	buf := alignedPages(1 << 20)
+	for off := int64(0); off < benchSize; off += int64(len(buf)) {
+		if n, err := unix.Pread(fd, buf, off); n != len(buf) || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
+// alignedPages are fit for O_DIRECT.
+func alignedPages(n int) []byte {
+	p, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func BenchmarkSequential(b *testing.B) {
+	for name, flags := range map[string]int{"cold": 0, "direct": unix.O_DIRECT} {
+		b.Run(name, func(b *testing.B) {
+			fd := benchFile(b, flags)
+			b.SetBytes(benchSize)
+			for b.Loop() {
+				if err := unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED); err != nil {
+					b.Fatal(err)
+				}
+				readAll(b, fd)
+			}
+		})
+	}
+	b.Run("warm", func(b *testing.B) {
+		fd := benchFile(b, 0)
+		readAll(b, fd)
+		b.SetBytes(benchSize)
+		for b.Loop() {
+			readAll(b, fd)
+		}
+	})
+}
+
+// BenchmarkRandom reads 4 KiB at a time: through the daemon, or from what the
+// kernel keeps; by one reader or by 16.
+func BenchmarkRandom(b *testing.B) {
+	for _, tt := range []struct {
+		name    string
+		flags   int
+		readers int // per CPU
+	}{{"direct", unix.O_DIRECT, 1}, {"direct, many", unix.O_DIRECT, 8}, {"warm", 0, 1}} {
+		b.Run(tt.name, func(b *testing.B) {
+			fd := benchFile(b, tt.flags)
+			if tt.flags == 0 {
+				readAll(b, fd)
+			}
+			var seed atomic.Uint64
+			read := func(next func() bool) {
+				rnd := rand.New(rand.NewPCG(seed.Add(1), 0))
+				buf := alignedPages(4096)
+				for next() {
+					if n, err := unix.Pread(fd, buf, 4096*rnd.Int64N(benchSize/4096)); n != len(buf) || err != nil {
+						b.Error(n, err)
+						return
+					}
+				}
+			}
+			b.ReportAllocs()
+			if tt.readers == 1 {
+				read(b.Loop)
+				return
+			}
+			b.SetParallelism(tt.readers)
+			b.RunParallel(func(pb *testing.PB) { read(pb.Next) })
+		})
+	}
+}

@@ -1,0 +1,210 @@
+//go:build linux
+
+package loop
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options tunes a device. The zero value is a good choice.
+type Options struct {
+	SectorSize int    // bytes, a power of two from 512 to 4096; 0: 512
+	Name       string // what losetup shows, cut to 63 bytes; "": the path
+	Partitions bool   // have the kernel look for partitions (/dev/loopNpM)
+	Buffered   bool   // keep what is read in the page cache of the file, too
+}
+
+// A Device is a loop device of this process. Its methods may be called from
+// many goroutines.
+type Device struct {
+	Path string // /dev/loopN
+
+	name     string // loopN
+	sequence string // of this use of it
+	mu       sync.Mutex
+	fd       int // open as long as the device is to stay, then -1; guarded by mu
+}
+
+// tries is how many times another process may be faster than Attach.
+const tries = 100
+
+// Attach makes a read-only device of the file at path.
+func Attach(path string, opt Options) (*Device, error) {
+	opt.SectorSize = cmp.Or(opt.SectorSize, 512)
+	opt.Name = cmp.Or(opt.Name, path)
+	// Not os.Open: the runtime would poll a file that may be our own.
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loop: %s: %w", path, err)
+	}
+	defer unix.Close(file)
+	if err := check(file, opt.SectorSize); err != nil {
+		return nil, fmt.Errorf("loop: %s: %w", path, err)
+	}
+	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("loop: /dev/loop-control: %w%s", err, hint(err))
+	}
+	defer unix.Close(control)
+
+	for range tries {
+		d, err := attachFree(control, config(file, opt))
+		if errors.Is(err, unix.EBUSY) {
+			continue // someone took it between the two calls
+		}
+		if err != nil {
+			return nil, fmt.Errorf("loop: %s: %w", path, err)
+		}
+		return d, nil
+	}
+	return nil, fmt.Errorf("loop: %s: no device stayed free in %d tries", path, tries)
+}
+
+func hint(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return "; load the kernel's module (modprobe loop), or give the container the devices"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "; loop devices take root"
+	}
+	return ""
+}
+
+func check(file, sector int) error {
+	if sector < 512 || sector > 4096 || sector&(sector-1) != 0 {
+		return fmt.Errorf("sector size %d: not a power of two from 512 to 4096", sector)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(file, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size%int64(sector) != 0 {
+		return fmt.Errorf("size %d: not a multiple of the sector size %d", st.Size, sector)
+	}
+	return nil
+}
+
+func config(file int, opt Options) *unix.LoopConfig {
+	c := &unix.LoopConfig{Fd: uint32(file), Size: uint32(opt.SectorSize)}
+	// The device goes with its last user, so also when we are killed.
+	c.Info.Flags = unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_AUTOCLEAR
+	if opt.Partitions {
+		c.Info.Flags |= unix.LO_FLAGS_PARTSCAN
+	}
+	if !opt.Buffered {
+		c.Info.Flags |= unix.LO_FLAGS_DIRECT_IO // the kernel drops it where the file cannot
+	}
+	copy(c.Info.File_name[:len(c.Info.File_name)-1], opt.Name)
+	return c
+}
+
+// attachFree configures the device that the kernel calls free, in one step.
+func attachFree(control int, c *unix.LoopConfig) (*Device, error) {
+	n, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
+	if err != nil {
+		return nil, fmt.Errorf("no free device: %w", err)
+	}
+	name := "loop" + strconv.Itoa(n)
+	path := "/dev/" + name
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w%s", path, err, hint(err))
+	}
+	if err := unix.IoctlLoopConfigure(fd, c); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY) {
+			return nil, fmt.Errorf("%s: %w; Linux 5.8 or later is needed", path, err)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Device{Path: path, name: name, sequence: sequence(name), fd: fd}, nil
+}
+
+const (
+	patience = 500 * time.Millisecond // for programs that look at a device in passing
+	pause    = 10 * time.Millisecond
+)
+
+// Detach takes the device away and returns when it is gone. One in use stays,
+// and the error says who uses it; Detach may then be called again. If the
+// process ends instead, the device goes with its last user.
+func (d *Device) Detach() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := retry(d.release)
+	if err != nil {
+		return err
+	}
+	return retry(d.gone)
+}
+
+// retry gives f some time to succeed.
+func retry(f func() error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := f()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// release lets go of a device that nobody else uses.
+func (d *Device) release() error {
+	if d.fd < 0 {
+		return nil
+	}
+	// An exclusive descriptor cannot be had while the device is mounted or
+	// part of another, and keeps both from happening while we look.
+	claim, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return d.busy(d.users(-1))
+	}
+	if err != nil {
+		return fmt.Errorf("loop: %s: %w", d.Path, err)
+	}
+	defer unix.Close(claim)
+	if users := d.users(claim); len(users) > 0 {
+		return d.busy(users)
+	}
+	if err := unix.IoctlSetInt(d.fd, unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("loop: %s: %w", d.Path, err)
+	}
+	unix.Close(d.fd)
+	d.fd = -1
+	return nil
+}
+
+// gone fails as long as someone who opened the device meanwhile keeps it. The
+// kernel gives each use of a device a number, so that its next one, by
+// whomever, is not taken for ours.
+func (d *Device) gone() error {
+	dir := "/sys/block/" + d.name
+	_, err := os.Stat(dir + "/loop/backing_file")
+	if err != nil || sequence(d.name) != d.sequence {
+		return nil
+	}
+	return d.busy(d.users(-1))
+}
+
+func sequence(name string) string {
+	b, _ := os.ReadFile("/sys/block/" + name + "/diskseq") // since Linux 5.15
+	return string(b)
+}
+
+func (d *Device) busy(users []string) error {
+	if len(users) == 0 {
+		users = []string{"by an unknown user"}
+	}
+	return fmt.Errorf("loop: %s: in use: %s", d.Path, strings.Join(users, ", "))
+}
