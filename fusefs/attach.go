@@ -13,14 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const fuseDevice = "/dev/fuse"
+const (
+	fuseDevice     = "/dev/fuse"
+	containerNeeds = "--device /dev/fuse --cap-add SYS_ADMIN"
+)
 
 // attach mounts on dir and returns the descriptor that carries the kernel's
 // requests: by itself where it may, else by the set-user-ID helper of fuse3.
 func attach(dir string, opt Options) (int, error) {
 	fd, err := attachDirect(dir, opt)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		refused := err
 		fd, err = attachByHelper(dir, opt)
+		if err != nil && os.Geteuid() == 0 {
+			err = fmt.Errorf("%w; a container needs %s", refused, containerNeeds)
+		}
 	}
 	if err != nil {
 		return -1, fmt.Errorf("fusefs: %s: %w", dir, err)
@@ -32,7 +39,7 @@ func attachDirect(dir string, opt Options) (int, error) {
 	fd, err := unix.Open(fuseDevice, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		return -1, fmt.Errorf("%s: %w; load the kernel's module (modprobe fuse), or give the container the device (--device /dev/fuse --cap-add SYS_ADMIN)", fuseDevice, err)
+		return -1, fmt.Errorf("%s: %w; load the kernel's module (modprobe fuse); a container needs %s", fuseDevice, err, containerNeeds)
 	case err != nil:
 		return -1, fmt.Errorf("%s: %w", fuseDevice, err)
 	}

@@ -4,8 +4,8 @@
 //	m, err := fusefs.MountFile("/mnt", fusefs.File{
 //		Name: "disk", Size: view.Size(), Reader: view,
 //	}, fusefs.Options{})
-//	…
-//	err = m.Wait() // until someone unmounts it
+//	defer m.Unmount()
+//	m.Wait() // until someone else unmounts it
 //
 // What an image holds never changes, so the kernel is told to keep whatever it
 // has seen for ever: entries, attributes, names that are not there, directory

@@ -132,6 +132,20 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
+func TestReadAhead(t *testing.T) {
+	needRoot(t)
+	_, f := patternFile(100)
+	m, _ := mounted(t, f, fusefs.Options{MaxReadAhead: 1 << 20})
+	var st unix.Stat_t
+	if err := unix.Stat(m.Dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("/sys/class/bdi/%d:%d/read_ahead_kb", unix.Major(st.Dev), unix.Minor(st.Dev))
+	if b, err := os.ReadFile(name); err != nil || string(b) != "1024\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	_, f := patternFile(100)
 	m, path := mounted(t, f, fusefs.Options{})

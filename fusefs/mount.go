@@ -255,6 +255,14 @@ func (m *Mount) ended(within time.Duration) bool {
 	select {
 	case <-m.done:
 		return true
+	default:
+	}
+	if within == 0 {
+		return false
+	}
+	select {
+	case <-m.done:
+		return true
 	case <-time.After(within):
 		return false
 	}

@@ -39,14 +39,13 @@ func (s *reads) fill(signal <-chan struct{}, pid uint32, name string, r Reader, 
 		return fuse.EIO
 	}
 	ctx := &call{life: s.life, signal: signal, gone: func() bool { return dying(pid) || !s.alive() }}
-	n, err := r.ReadAt(ctx, p, off)
-	cancelled := ctx.Err() != nil
-	ctx.finish()
+	defer ctx.finish()
 
+	n, err := r.ReadAt(ctx, p, off)
 	switch {
 	case n == len(p):
 		return fuse.OK
-	case cancelled:
+	case ctx.Err() != nil:
 		return fuse.EINTR
 	case n < 0 || n > len(p):
 		err = errors.New("the reader counts wrong")

@@ -131,7 +131,7 @@ func attachFree(control int, c *unix.LoopConfig) (*Device, error) {
 
 const (
 	patience = 500 * time.Millisecond // for programs that look at a device in passing
-	pause    = 10 * time.Millisecond
+	pause    = 25 * time.Millisecond
 )
 
 // Detach takes the device away and returns when it is gone. One in use stays,
