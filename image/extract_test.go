@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -245,5 +247,31 @@ func TestExtractCancelled(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("there is a target: %v", err)
+	}
+}
+
+// TestExtractToAnInheritedPipe writes to a pipe that has no name of its own.
+func TestExtractToAnInheritedPipe(t *testing.T) {
+	data := content()
+	s := newShelf()
+	x := made(t, s, data).Index
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	path := fmt.Sprintf("/proc/self/fd/%d", w.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no /proc: %v", err)
+	}
+	got := make(chan []byte)
+	go func() {
+		b, _ := io.ReadAll(r)
+		got <- b
+	}()
+	_, err = image.Extract(t.Context(), x, s, path, image.ExtractOptions{})
+	w.Close()
+	if b := <-got; err != nil || !bytes.Equal(b, data) {
+		t.Errorf("%d bytes of %d came: %v", len(b), len(data), err)
 	}
 }

@@ -34,15 +34,17 @@ type target struct {
 type extent struct{ start, end int64 }
 
 func openTarget(path string, x *index.Index, opt ExtractOptions) (*target, error) {
-	path, err := resolve(path)
-	if err != nil {
-		return nil, err
-	}
-	t := &target{path: path, size: x.Size(), fill: opt.Fill, buffers: newBuffers(x.Params.Max)}
-	t.old, err = os.Stat(path)
+	old, err := os.Stat(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if old == nil || old.Mode().IsRegular() {
+		// Only these are known by a name: /dev/stdout may lead to a pipe.
+		if path, err = resolve(path); err != nil {
+			return nil, err
+		}
+	}
+	t := &target{path: path, old: old, size: x.Size(), fill: opt.Fill, buffers: newBuffers(x.Params.Max)}
 	switch {
 	case t.old == nil && opt.InPlace:
 		return t, t.openInPlace(os.O_CREATE)
@@ -127,6 +129,9 @@ func (t *target) openPart(x *index.Index) error {
 	}
 	t.part = prefix + hex.EncodeToString(h.Sum(nil)[:8]) + partSuffix
 	f, err := openLocked(t.part, mode)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		return &fs.PathError{Op: "create", Path: t.path, Err: failed.Err} // the name that the user knows
+	}
 	if err != nil {
 		return err
 	}
