@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -53,23 +51,15 @@ hold them are fetched.
 	}
 }
 
-// catTo prints into a pipe or device as it is, and into a file that appears
-// under its name when it is complete.
+// catTo prints into a file, a pipe or a device.
 func catTo(ctx context.Context, std streams, in, out string, opt catOptions) error {
-	if st, err := os.Stat(out); err == nil && !st.Mode().IsRegular() {
-		f, err := os.OpenFile(out, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		std.out = f
-		return errors.Join(catImage(ctx, std, in, opt), f.Close())
-	}
 	r, w := io.Pipe()
 	std.out = w
-	go func() { w.CloseWithError(catImage(ctx, std, in, opt)) }()
-	dir, name := filepath.Split(out)
-	err := local.New(dir, local.Options{Sync: true, Follow: true}).Put(ctx, name, r, -1)
+	var printing sync.WaitGroup
+	printing.Go(func() { w.CloseWithError(catImage(ctx, std, in, opt)) })
+	err := putFile(ctx, out, r, local.Options{Sync: true})
 	r.CloseWithError(err)
+	printing.Wait()
 	return err
 }
 

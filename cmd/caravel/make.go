@@ -113,6 +113,10 @@ func makeImage(ctx context.Context, std streams, out, in string, opt makeOptions
 		return err
 	}
 	defer src.Close()
+	putIndex, err := opt.indexPlace(std, out, src.Mode)
+	if err != nil {
+		return err
+	}
 	dst, where, err := makeStore(out, opt)
 	if err != nil {
 		return err
@@ -141,14 +145,11 @@ func makeImage(ctx context.Context, std streams, out, in string, opt makeOptions
 	if opt.log.verbose {
 		log.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "store", where)
 	}
-	if out == "-" {
-		if _, err := std.out.Write(index.Bytes()); err != nil {
-			return err
-		}
-		return report(std.err, made, opt.json)
-	}
-	if err := writeIndex(ctx, out, index.Bytes(), src.Mode, !opt.noSync); err != nil {
+	if err := putIndex(ctx, &index); err != nil {
 		return err
+	}
+	if out == "-" {
+		return report(std.err, made, opt.json)
 	}
 	return report(std.out, made, opt.json)
 }
@@ -174,24 +175,36 @@ type unsynced struct{ store.Writer }
 
 func (unsynced) Sync(context.Context) error { return nil }
 
-// writeIndex puts the index in place; like casync it gives it the permissions
-// to read and write that the source has.
-func writeIndex(ctx context.Context, location string, b []byte, mode fs.FileMode, sync bool) error {
+// indexPlace returns what puts the index into its place, or why it has none:
+// better before the work than after it. Like casync it gives the index the
+// permissions to read and write that the source has.
+func (o makeOptions) indexPlace(std streams, location string, mode fs.FileMode) (put func(context.Context, *bytes.Buffer) error, err error) {
+	if location == "-" {
+		return func(_ context.Context, b *bytes.Buffer) error {
+			_, err := b.WriteTo(std.out)
+			return err
+		}, nil
+	}
 	if mode = mode & 0o666; mode == 0 {
 		mode = 0o666
 	}
 	blobs, name, err := open.Object(location, open.Options{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if dir, ok := blobs.(*local.Dir); ok {
-		blobs = local.New(dir.String(), local.Options{Mode: mode, Sync: sync, Follow: true})
+		path := dir.Locate(name)
+		return func(ctx context.Context, b *bytes.Buffer) error {
+			return putFile(ctx, path, b, local.Options{Mode: mode, Sync: !o.noSync})
+		}, canPut(path)
 	}
 	to, ok := blobs.(store.Putter)
 	if !ok {
-		return fmt.Errorf("%s: nothing can be written there; make the index on a disk and copy it", location)
+		return nil, fmt.Errorf("%s: nothing can be written there; make the index on a disk and copy it", location)
 	}
-	return to.Put(ctx, name, bytes.NewReader(b), int64(len(b)))
+	return func(ctx context.Context, b *bytes.Buffer) error {
+		return to.Put(ctx, name, b, int64(b.Len()))
+	}, nil
 }
 
 // report prints what casync's make prints, the digest, or more as JSON.

@@ -30,7 +30,7 @@ type opener struct {
 func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
 	o := &opener{opt: opt, queues: map[string]*fetch.Queue{}, log: log}
 	o.where = open.Options{
-		HTTP:    http.Options{Client: http.NewClient(http.Options{})},
+		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(opt.timeout)},
 		Wrap:    o.queue,
 		Log:     log,
 		Stdin:   std.in,
@@ -45,6 +45,16 @@ func forEver(d time.Duration) time.Duration {
 		return -1
 	}
 	return d
+}
+
+// stall is how long a server may be silent: less than what all tries together
+// may take, so that the error says which one it was.
+func stall(timeout time.Duration) time.Duration {
+	const usual = 30 * time.Second
+	if timeout == 0 {
+		return usual
+	}
+	return min(usual, timeout*9/10)
 }
 
 // queue puts the queue of its origin in front of a store.
