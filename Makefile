@@ -33,8 +33,8 @@ lint:
 
 # The race detector is the one thing that needs cgo, and so a C compiler.
 unit:
-	@command -v gcc >/dev/null || echo "no gcc: the tests run without the race detector"
-	integration/unskipped env CGO_ENABLED=1 $(GO) test $$(command -v gcc >/dev/null && echo -race) -v -timeout 20m $(units)
+	@if command -v gcc >/dev/null; then race=-race; else echo "no gcc: the tests run without the race detector"; fi; \
+	integration/unskipped env CGO_ENABLED=$${race:+1} $(GO) test $$race -v -timeout 20m $(units)
 
 fuzz:
 	integration/fuzz
