@@ -7,8 +7,10 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"path"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -57,7 +59,19 @@ type lazyOpener struct {
 }
 
 func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) *lazyOpener {
+	limitHeap(opt.source.memory)
 	return &lazyOpener{newOpener(std, opt.source, log), blockcache.NewMemory(opt.source.memory), opt.noSweep}
+}
+
+// limitHeap has the garbage collector work harder above what the chunks in
+// memory and those under way need, where by default it lets the heap grow to
+// twice what is in use: a third less memory for the same speed, reading an
+// image whole. $GOMEMLIMIT goes before it.
+func limitHeap(memory int64) {
+	const rest = 32 << 20
+	if os.Getenv("GOMEMLIMIT") == "" && memory < math.MaxInt64-rest {
+		debug.SetMemoryLimit(memory + rest)
+	}
 }
 
 // open opens an index (.caibx) for reading on demand; any other name is taken
