@@ -67,8 +67,7 @@ the one that the index names.
 func isIndex(location, what string) (bool, error) {
 	switch what {
 	case "":
-		path, _, _ := strings.Cut(location, "?")
-		return strings.HasSuffix(path, ".caibx") || strings.HasSuffix(location, ".caibx"), nil
+		return hasEnding(location, ".caibx") || hasEnding(location, ".caidx"), nil
 	case "blob":
 		return false, nil
 	case "blob-index":
@@ -100,4 +99,19 @@ func digestFile(ctx context.Context, std streams, in string, opt digestOptions) 
 		return chunker.ID{}, cmp.Or(context.Cause(ctx), err)
 	}
 	return chunker.ID(h.Sum(nil)), nil
+}
+
+// hasEnding reports whether the file at a path or URL is named so.
+func hasEnding(location, ending string) bool {
+	path, _, _ := strings.Cut(location, "?")
+	return strings.HasSuffix(path, ending) || strings.HasSuffix(location, ending)
+}
+
+// refuseTree keeps a tree from being taken for a disk: its chunks make up an
+// archive.
+func refuseTree(location string) error {
+	if hasEnding(location, ".caidx") || hasEnding(location, ".catar") {
+		return fmt.Errorf("%s: holds a tree, not a disk image", location)
+	}
+	return nil
 }

@@ -52,6 +52,9 @@ written in place, after its size was checked.
 			if c.NArg() != 2 {
 				return usagef("want INDEX and FILE, not %d arguments", c.NArg())
 			}
+			if err := refuseTree(c.Args().First()); err != nil {
+				return err
+			}
 			return extract(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
 		},
 	}

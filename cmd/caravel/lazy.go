@@ -80,6 +80,14 @@ func (o *lazyOpener) open(ctx context.Context, location string) (*lazyImage, err
 	if is, _ := isIndex(location, ""); !is && location != "-" {
 		return openFile(location)
 	}
+	return o.openIndex(ctx, location)
+}
+
+// openIndex opens an index, whatever its name.
+func (o *lazyOpener) openIndex(ctx context.Context, location string) (*lazyImage, error) {
+	if err := refuseTree(location); err != nil {
+		return nil, err
+	}
 	src, err := o.image(ctx, location)
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) e
 	log := opt.lazy.log.logger(std.err)
 	from := newLazyOpener(std, opt.lazy, log)
 	defer from.Close()
-	img, err := from.open(ctx, in)
+	img, err := from.openIndex(ctx, in)
 	if err != nil {
 		return err
 	}
