@@ -2,6 +2,7 @@ package index
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -48,6 +49,9 @@ func (d *decoder) header() (*Index, error) {
 	b, err := d.next(headerSize, "header")
 	if err != nil {
 		return nil, err
+	}
+	if u64(b, 0) != indexSize && u64(b, 1) != indexType {
+		return nil, errors.New("index: offset 0: not an index (want a .caibx or .caidx file)")
 	}
 	if err := expect(b, 0, "header", indexSize, indexType); err != nil {
 		return nil, err

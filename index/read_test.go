@@ -169,6 +169,15 @@ func TestReadRejects(t *testing.T) {
 	}
 }
 
+func TestReadRejectsOtherFiles(t *testing.T) {
+	for _, text := range []string{"a text that is long enough for the head of an index, but is none at all", strings.Repeat("\x00", 200)} {
+		_, err := index.Read(strings.NewReader(text), int64(len(text)))
+		if err == nil || !strings.Contains(err.Error(), "not an index") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func TestReadRejectsEveryTruncation(t *testing.T) {
 	file := load(t, "mixed-512K.default.caibx")
 	for n := range file {
