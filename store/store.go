@@ -67,6 +67,7 @@ type Writer interface {
 	// be there. It neither keeps nor releases c, which must be verified.
 	Put(ctx context.Context, c *Chunk) error
 
-	// Sync returns when all that Put has taken would survive a power cut.
+	// Sync returns when all that Put has taken, and as far as the system can
+	// tell what Has has found, would survive a power cut.
 	Sync(ctx context.Context) error
 }

@@ -96,17 +96,21 @@ func (d *Dir) wrote(string) error {
 }
 
 // Sync writes out the directory's file system: one call, where one for each
-// object would take many times as long.
+// object would take many times as long. It does so even if nothing was put: what
+// was there may have been left by a run that was killed before it came to this.
 func (d *Dir) Sync(ctx context.Context) error {
-	d.mu.Lock()
-	root := d.root
-	d.mu.Unlock()
-	if root == nil {
-		return nil
-	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if err := d.wrote(""); err != nil {
+		if missing(err) {
+			return nil
+		}
+		return failed(d.dir, err)
+	}
+	d.mu.Lock()
+	root := d.root
+	d.mu.Unlock()
 	if err := unix.Syncfs(int(root.Fd())); err != nil {
 		return failed(d.dir, err)
 	}

@@ -32,6 +32,7 @@ type resumed struct {
 	tries int       // since a byte came
 	since time.Time // of the first of them
 	pause time.Duration
+	took  time.Duration // by the last of them
 }
 
 // resume opens an object to be read whole.
@@ -91,6 +92,8 @@ func (r *resumed) connect(err error) error {
 }
 
 func (r *resumed) open() error {
+	began := time.Now()
+	defer func() { r.took = time.Since(began) }()
 	body, info, err := r.blobs.Open(r.ctx, r.name, store.Range{Off: r.off})
 	switch {
 	case err != nil:
@@ -116,7 +119,8 @@ func (r *resumed) rest(err error) error {
 	if busy := (*store.BusyError)(nil); errors.As(err, &busy) {
 		wait = max(wait, busy.After)
 	}
-	if tried := time.Since(r.since); r.timeout >= 0 && tried+wait > r.timeout {
+	// A server that did not answer will take as long to do so again.
+	if tried := time.Since(r.since); r.timeout >= 0 && tried+wait+r.took > r.timeout {
 		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Second))
 	}
 	select {
