@@ -25,12 +25,13 @@ var below = map[string][]string{
 	"blockcache":        {"chunker", "index", "store"},
 	"prefetch":          {"blockcache", "chunker", "index", "store"},
 	"image":             {"chunker", "index", "store"},
-	"nbd":               {},
-	"fusefs":            {},
+	"nbd":               {"internal/hush"},
+	"fusefs":            {"internal/hush"},
 	"loop":              {},
 	"internal/origin":   {},
 	"internal/progress": {},
 	"internal/notify":   {},
+	"internal/hush":     {},
 }
 
 // top may import every room.

@@ -74,9 +74,11 @@ func needRoot(t testing.TB) {
 // needFUSE skips the test where nothing can be mounted.
 func needFUSE(t testing.TB) {
 	t.Helper()
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("no /dev/fuse")
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
 	}
+	f.Close()
 	if os.Geteuid() != 0 {
 		need(t, "fusermount3")
 	}
@@ -149,6 +151,12 @@ type daemon struct {
 // if stop was not called.
 func start(t testing.TB, name string, args ...string) *daemon {
 	t.Helper()
+	return startWith(t, nil, name, args...)
+}
+
+// startWith is start for a command that setup has looked at.
+func startWith(t testing.TB, setup func(*exec.Cmd), name string, args ...string) *daemon {
+	t.Helper()
 	d := &daemon{
 		t:      t,
 		cmd:    exec.Command(name, args...),
@@ -157,6 +165,9 @@ func start(t testing.TB, name string, args ...string) *daemon {
 		exited: make(chan struct{}),
 	}
 	d.cmd.Stdout, d.cmd.Stderr = lineWriter(d.lines), d.stderr
+	if setup != nil {
+		setup(d.cmd)
+	}
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -34,10 +36,10 @@ hold them are fetched.
 			"# the superblock of an ext4 file system",
 			"caravel cat --offset 1K --length 1K http://host/disk.caibx | hexdump -C",
 		),
-		Flags: append(append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.GenericFlag{Name: "offset", Aliases: []string{"o"}, Usage: "begin at byte `N`", Value: sizeValue(&opt.offset)},
 			&cli.GenericFlag{Name: "length", Aliases: []string{"l"}, Usage: "print `N` bytes; 0: to the end", Value: sizeValue(&opt.length)},
-		}, sourceFlags(&opt.source)...), longLogFlags(&opt.log)...),
+		}, sourceFlags(&opt.source), longLogFlags(&opt.log), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() < 1 || c.NArg() > 2 {
 				return usagef("want INDEX and perhaps FILE, not %d arguments", c.NArg())
@@ -56,10 +58,17 @@ func catTo(ctx context.Context, std streams, in, out string, opt catOptions) err
 	r, w := io.Pipe()
 	std.out = w
 	var printing sync.WaitGroup
-	printing.Go(func() { w.CloseWithError(catImage(ctx, std, in, opt)) })
+	var source error
+	printing.Go(func() {
+		source = catImage(ctx, std, in, opt)
+		w.CloseWithError(source)
+	})
 	err := putFile(ctx, out, r, local.Options{Sync: true})
 	r.CloseWithError(err)
 	printing.Wait()
+	if err != nil && source != nil && errors.Is(err, source) {
+		return source // it is not the file's fault
+	}
 	return err
 }
 

@@ -144,7 +144,7 @@ func Reader(ctx context.Context, location string, opt Options) (io.ReadCloser, s
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	return resume(ctx, b, name, opt.Timeout)
+	return resume(ctx, b, name, opt.Timeout, opt.Log)
 }
 
 // Read is Reader for what fits into memory: it is an error if there are more

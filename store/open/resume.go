@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -24,6 +25,7 @@ type resumed struct {
 	blobs   store.Blobs
 	name    string
 	timeout time.Duration // without a byte; < 0: for ever
+	log     *slog.Logger
 
 	body io.ReadCloser // nil before the first answer
 	info store.Info
@@ -36,8 +38,11 @@ type resumed struct {
 }
 
 // resume opens an object to be read whole.
-func resume(ctx context.Context, b store.Blobs, name string, timeout time.Duration) (io.ReadCloser, store.Info, error) {
-	r := &resumed{ctx: ctx, blobs: b, name: name, timeout: cmp.Or(timeout, time.Minute)}
+func resume(ctx context.Context, b store.Blobs, name string, timeout time.Duration, log *slog.Logger) (io.ReadCloser, store.Info, error) {
+	r := &resumed{ctx: ctx, blobs: b, name: name, timeout: cmp.Or(timeout, time.Minute), log: log}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
 	r.progress()
 	if err := r.connect(nil); err != nil {
 		return nil, store.Info{}, err
@@ -122,6 +127,10 @@ func (r *resumed) rest(err error) error {
 	// A server that did not answer will take as long to do so again.
 	if tried := time.Since(r.since); r.timeout >= 0 && tried+wait+r.took > r.timeout {
 		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Second))
+	}
+	if r.tries == 1 {
+		// Whoever waits shall know for what: it may be a mistyped address.
+		r.log.Warn("asking again until the time is over", "timeout", r.timeout, "err", err)
 	}
 	select {
 	case <-time.After(wait):

@@ -1,0 +1,307 @@
+//go:build linux
+
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"caravel/internal/origin"
+)
+
+// A reader of the README follows it, on a machine on which /srv/www is served
+// as http://host.
+type readmeReader struct {
+	data   []byte // of disk.img
+	home   string // where disk.img is
+	away   string // the folder on another machine
+	www    string // the folder that is served
+	host   string // its URL
+	run    string
+	tools  string // comes first in the PATH
+	digest string // what make printed
+}
+
+// A promise is a line of the README, without its comment.
+type promise struct {
+	line string
+	kept func(t *testing.T, r *readmeReader, line string)
+}
+
+var promises = []promise{
+	{"go run ./cmd/caravel demo", demoAsTyped},
+	{"make test", testTarget},
+	{"caravel make /srv/www/disk.caibx disk.img", makeAsTyped},
+	{"caravel mount http://host/disk.caibx /mnt", mountAsTyped},
+	{"caravel mkdev http://host/disk.caibx", mkdevAsTyped},
+	{"caravel nbd-server --socket /run/disk.sock http://host/disk.caibx", nbdServerAsTyped},
+	{"caravel cat --offset 1M --length 4K http://host/disk.caibx", catAsTyped},
+	{"caravel extract http://host/disk.caibx disk.img", extractAsTyped},
+	{"caravel extract http://host/disk.caibx /dev/sdX", extractToDeviceAsTyped},
+	{"caravel extract http://host/disk.caibx - | ssh host dd of=/dev/sdX", extractToDeviceAsTyped},
+	{"caravel digest disk.caibx", digestAsTyped},
+	{"caravel list-chunks disk.caibx", listChunksAsTyped},
+	{"caravel help make", helpAsTyped},
+	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
+}
+
+// TestReadme runs each command of the README as it is typed there; only the
+// places are others.
+func TestReadme(t *testing.T) {
+	r := newReadmeReader(t)
+	kept := map[string]bool{}
+	for line := range strings.Lines(string(read(t, "../README.md"))) {
+		typed, ok := strings.CutPrefix(strings.TrimRight(line, "\n"), "    ")
+		if !ok {
+			continue
+		}
+		command, _, _ := strings.Cut(typed, " #")
+		command = strings.TrimSpace(command)
+		known := false
+		for _, p := range promises {
+			if p.line == command {
+				known, kept[command] = true, true
+				t.Run(command, func(t *testing.T) { p.kept(t, r, typed) })
+			}
+		}
+		if !known {
+			t.Errorf("README.md: no test has %q", command)
+		}
+	}
+	for _, p := range promises {
+		if !kept[p.line] {
+			t.Errorf("README.md does not have %q any more", p.line)
+		}
+	}
+}
+
+func newReadmeReader(t *testing.T) *readmeReader {
+	t.Helper()
+	r := &readmeReader{home: t.TempDir(), away: t.TempDir(), www: t.TempDir(), tools: t.TempDir(), run: shortDir(t)}
+	image := filepath.Join(r.home, "disk.img")
+	random(t, image, 1_600_000)
+	r.data = read(t, image)
+	r.host = serveDir(t, r.www, origin.Options{}).URL()
+	// The other side of ssh is here.
+	if err := os.WriteFile(filepath.Join(r.tools, "ssh"), []byte("#!/bin/sh\nshift\nexec \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(caravel, filepath.Join(r.tools, "caravel")); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// shell has the shell run a line in a folder, with more places than it knows
+// itself given as pairs of old and new.
+func (r *readmeReader) shell(dir, line string, places ...string) (name string, args []string, setup func(*exec.Cmd)) {
+	places = append(places, "/srv/www", r.www, "http://host", r.host, "/run/", r.run+"/")
+	line = strings.NewReplacer(places...).Replace(line)
+	return "sh", []string{"-c", line}, func(cmd *exec.Cmd) {
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+r.tools+":"+os.Getenv("PATH"))
+	}
+}
+
+// typed runs a line that has to succeed and returns what it prints.
+func (r *readmeReader) typed(t *testing.T, dir, line string, places ...string) string {
+	t.Helper()
+	name, args, setup := r.shell(dir, line, places...)
+	got := runWith(t, setup, name, args...)
+	if got.status != 0 {
+		t.Fatalf("%s: status %d\n%s%s", line, got.status, got.stdout, got.stderr)
+	}
+	return got.stdout
+}
+
+// started runs a line in the background until it says something.
+func (r *readmeReader) started(t *testing.T, line string, places ...string) (*daemon, string) {
+	t.Helper()
+	name, args, setup := r.shell(r.away, "exec "+line, places...)
+	d := startWith(t, setup, name, args...)
+	return d, d.line()
+}
+
+var took = regexp.MustCompile(`That took ([0-9.]+) s`)
+
+func demoAsTyped(t *testing.T, r *readmeReader, line string) {
+	temp := t.TempDir()
+	name, args, setup := r.shell("..", line)
+	got := runWith(t, func(cmd *exec.Cmd) {
+		setup(cmd)
+		cmd.Env = append(cmd.Env, "TMPDIR="+temp, "CGO_ENABLED=0")
+	}, name, args...)
+	if got.status != 0 || got.stderr != "" {
+		t.Fatalf("status %d\n%s%s", got.status, got.stdout, got.stderr)
+	}
+	for _, want := range []string{"$ caravel make", "$ caravel mount", "$ caravel nbd-server", "$ caravel extract", "right", "Travelled: "} {
+		if !strings.Contains(got.stdout, want) {
+			t.Errorf("does not show %q:\n%s", want, got.stdout)
+		}
+	}
+	if m := took.FindStringSubmatch(got.stdout); m == nil {
+		t.Errorf("does not say how long it took:\n%s", got.stdout)
+	} else if seconds, err := strconv.ParseFloat(m[1], 64); err != nil || seconds >= 30 {
+		t.Errorf("took %s s, %v", m[1], err)
+	}
+	empty(t, temp)
+}
+
+// testTarget does not run this test within itself; it sees that make would.
+func testTarget(t *testing.T, r *readmeReader, line string) {
+	need(t, "make")
+	if got := r.typed(t, "..", strings.Replace(line, "make", "make -n", 1)); !strings.Contains(got, "./integration/...") {
+		t.Errorf("would not run the tests, but:\n%s", got)
+	}
+}
+
+func makeAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.digest = r.typed(t, r.home, line)
+	if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).MatchString(r.digest) {
+		t.Errorf("printed %q", r.digest)
+	}
+	for _, name := range []string{"disk.caibx", "default.castr"} {
+		if _, err := os.Stat(filepath.Join(r.www, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func mountAsTyped(t *testing.T, r *readmeReader, line string) {
+	needFUSE(t)
+	mnt := t.TempDir()
+	d, said := r.started(t, line, "/mnt", mnt)
+	unmountLater(t, mnt)
+	if said != "Mounted: "+mnt {
+		t.Errorf("says %q", said)
+	}
+	_, comment, _ := strings.Cut(line, "# ")
+	path, ok := strings.CutSuffix(comment, " is the image")
+	if !ok {
+		t.Errorf("the comment %q does not say where the image is", comment)
+	}
+	holds(t, strings.Replace(path, "/mnt", mnt, 1), r.data)
+	d.ends(syscall.SIGINT, soon)
+}
+
+func mkdevAsTyped(t *testing.T, r *readmeReader, line string) {
+	needLoop(t)
+	d, said := r.started(t, line)
+	_, comment, _ := strings.Cut(line, "# ")
+	digits := regexp.MustCompile(`[0-9]+$`) // which one is free is not promised
+	if digits.ReplaceAllString(said, "") != digits.ReplaceAllString(comment, "") {
+		t.Errorf("says %q, not %q", said, comment)
+	}
+	if got := read(t, strings.TrimPrefix(said, "Attached: ")); !bytes.Equal(got, r.data) {
+		t.Errorf("%d bytes that are others", len(got))
+	}
+	d.ends(syscall.SIGINT, soon)
+}
+
+func nbdServerAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "nbdcopy")
+	d, _ := r.started(t, line)
+	out := filepath.Join(t.TempDir(), "out")
+	must(t, "nbdcopy", "nbd+unix:///?socket="+r.run+"/disk.sock", out)
+	holds(t, out, r.data)
+	d.ends(syscall.SIGINT, soon)
+}
+
+func catAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.away, line); got != string(r.data[1<<20:1<<20+4096]) {
+		t.Errorf("%d bytes that are others", len(got))
+	}
+}
+
+func extractAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.typed(t, r.away, line)
+	holds(t, filepath.Join(r.away, "disk.img"), r.data)
+}
+
+func extractToDeviceAsTyped(t *testing.T, r *readmeReader, line string) {
+	device, file := loop(t, 2<<20)
+	behind := read(t, file)[len(r.data):]
+	r.typed(t, r.away, line, "/dev/sdX", device)
+	must(t, "sync")
+	holds(t, file, append(bytes.Clone(r.data), behind...))
+}
+
+func digestAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.www, line); got != r.digest {
+		t.Errorf("%q is not what make printed, %q", got, r.digest)
+	}
+}
+
+func listChunksAsTyped(t *testing.T, r *readmeReader, line string) {
+	ids := strings.Fields(r.typed(t, r.www, line))
+	for _, id := range ids {
+		if _, err := os.Stat(piece{ID: id}.file(filepath.Join(r.www, "default.castr"))); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(ids) < 2 {
+		t.Errorf("%d chunks", len(ids))
+	}
+}
+
+// helpAsTyped checks for examples in the help of every command.
+func helpAsTyped(t *testing.T, r *readmeReader, line string) {
+	command := regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}`)
+	all := command.FindAllStringSubmatch(must(t, caravel, "help"), -1)
+	if len(all) < 10 {
+		t.Errorf("help knows %d commands", len(all))
+	}
+	for _, m := range all {
+		help := r.typed(t, r.home, strings.Replace(line, "make", m[1], 1))
+		if !strings.Contains(help, "\n  caravel "+m[1]) && !strings.Contains(help, "| caravel "+m[1]) {
+			t.Errorf("help %s has no example:\n%s", m[1], help)
+		}
+	}
+}
+
+func installAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "make")
+	dest := t.TempDir()
+	r.typed(t, "..", line, "DESTDIR=", "DESTDIR="+dest)
+	if got := must(t, filepath.Join(dest, "usr/local/bin/caravel"), "version"); !strings.HasPrefix(got, "caravel ") {
+		t.Errorf("version: %q", got)
+	}
+	clean(t, dest, "usr/local/bin/caravel")
+}
+
+// TestDemoKeep leaves what the demo made, in a folder of its own alone.
+func TestDemoKeep(t *testing.T) {
+	home := t.TempDir()
+	in := func(cmd *exec.Cmd) { cmd.Dir = home }
+	r := runWith(t, in, caravel, "demo", "--keep", "./demo")
+	if r.status != 0 {
+		t.Fatalf("status %d\n%s%s", r.status, r.stdout, r.stderr)
+	}
+	path := func(name string) string { return filepath.Join(home, "demo", name) }
+	if !strings.Contains(r.stdout, "caravel mount "+path("www/disk.caibx")) {
+		t.Errorf("does not say how to go on:\n%s", r.stdout)
+	}
+	digest := must(t, caravel, "digest", path("www/disk.caibx"))
+	if !strings.Contains(r.stdout, digest) {
+		t.Errorf("make did not print %s:\n%s", digest, r.stdout)
+	}
+	same(t, path("copy.img"), path("disk.img"))
+	if got := must(t, caravel, "digest", path("disk.img")); got != digest {
+		t.Errorf("disk.img is not what www has")
+	}
+	before, err := os.Stat(path("disk.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	complaint(t, runWith(t, in, caravel, "demo", "--keep", "./demo"), path(""), "not empty")
+	if after, err := os.Stat(path("disk.img")); err != nil || !os.SameFile(before, after) || after.ModTime() != before.ModTime() {
+		t.Errorf("disk.img was touched: %v", err)
+	}
+}
