@@ -4,7 +4,6 @@ package fusefs
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,25 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-func TestComplaints(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var c complaints
-		if !c.first("a") || c.first("a") || !c.first("b") {
-			t.Error("want a and b once")
-		}
-		time.Sleep(quiet)
-		if !c.first("a") {
-			t.Error("want a again after a while")
-		}
-		for i := range 10 * maxTexts {
-			c.first(fmt.Sprint(i))
-		}
-		if n := len(c.last); n > maxTexts {
-			t.Errorf("%d texts are kept", n)
-		}
-	})
-}
 
 func TestCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

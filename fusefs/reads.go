@@ -8,10 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/hush"
 )
 
 // reads carries the reads of one mount: what cancels them, what is said of
@@ -21,7 +22,7 @@ type reads struct {
 	end   context.CancelFunc
 	alive func() bool // whether the kernel still listens
 	log   *slog.Logger
-	said  complaints
+	said  hush.Texts
 
 	running sync.RWMutex // held for reading by each read
 }
@@ -52,7 +53,7 @@ func (s *reads) fill(signal <-chan struct{}, pid uint32, name string, r Reader, 
 	case err == nil, errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
-	if s.said.first(err.Error()) {
+	if s.said.First(err.Error()) {
 		s.log.Warn("read failed", "file", name, "offset", off, "size", len(p), "err", err)
 	}
 	return fuse.EIO
@@ -69,33 +70,6 @@ func (s *reads) stop() <-chan struct{} {
 		close(none)
 	}()
 	return none
-}
-
-// complaints keeps one bad chunk from filling the log: the kernel asks for
-// each of its pages, and programs try again.
-type complaints struct {
-	mu   sync.Mutex
-	last map[string]time.Time // when a text was last said; guarded by mu
-}
-
-const (
-	quiet    = time.Minute // how long the same text is not said again
-	maxTexts = 1024
-)
-
-// first reports whether text is to be said now.
-func (c *complaints) first(text string) bool {
-	now := time.Now()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t, ok := c.last[text]; ok && now.Sub(t) < quiet {
-		return false
-	}
-	if c.last == nil || len(c.last) >= maxTexts {
-		c.last = make(map[string]time.Time)
-	}
-	c.last[text] = now
-	return true
 }
 
 // dying reports whether the thread pid is being killed or is no more. A

@@ -110,8 +110,8 @@ func (c *conn) readData(j *job) {
 	}
 }
 
-// fill reads p at off for j. If that fails it logs it, and makes the error j's
-// reply.
+// fill reads p at off for j. If that fails it makes the error j's reply, and
+// logs it unless it did so lately.
 func (c *conn) fill(j *job, p []byte, off int64) bool {
 	n, err := c.export.Reader.ReadAt(c.life, p, off)
 	if n == len(p) {
@@ -121,7 +121,7 @@ func (c *conn) fill(j *job, p []byte, off int64) bool {
 		// The reader ends before the export does.
 		err = io.ErrUnexpectedEOF
 	}
-	if c.life.Err() == nil {
+	if c.life.Err() == nil && c.srv.said.First(c.export.Name+": "+err.Error()) {
 		c.log.Warn("nbd: read failed", "offset", off, "length", len(p), "err", err)
 	}
 	j.error = errIO

@@ -66,6 +66,8 @@ import (
 	"time"
 
 	"github.com/pojntfx/go-nbd/pkg/protocol"
+
+	"caravel/internal/hush"
 )
 
 // A Reader has an export's bytes. Its methods may be called from many
@@ -137,6 +139,7 @@ type Server struct {
 	memory  *pool
 	buffers buffers
 	jobs    sync.Pool // of *job
+	said    hush.Texts
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]struct{}

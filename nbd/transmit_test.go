@@ -168,8 +168,8 @@ func TestErrorKeepsTheConnection(t *testing.T) {
 		c.wantRead(4000, 4000)
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	if len(lines) != 3 {
-		t.Errorf("%d lines for 3 failed reads: %q", len(lines), lines)
+	if len(lines) != 1 {
+		t.Errorf("%d lines for one fault that three reads met: %q", len(lines), lines)
 	}
 	for _, want := range []string{"level=WARN", "export=d", "offset=4000", "length=4000", `err="chunk is not there"`} {
 		if !strings.Contains(lines[0], want) {

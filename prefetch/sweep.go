@@ -163,7 +163,7 @@ func (w *sweep) fetch(ctx context.Context, want store.Want) outcome {
 		}
 		w.log.Debug("sweep pauses", "chunk", want.ID.String(), "err", err)
 		w.pause.begin(began, err)
-		if errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrRefused) {
+		if store.Final(err) {
 			return left
 		}
 	}

@@ -10,9 +10,9 @@ import (
 
 // A Chunk is one chunk's bytes: as they came and, once asked for, in other
 // forms, each made at most once. It may be used by many goroutines, each of
-// which holds it by a reference: the maker's, or one got by Retain. What its
-// methods return is shared, must not be changed, and is valid until the
-// caller's Release.
+// which holds it by a reference: the maker's, or one got by Retain. Its bytes
+// are shared and must not be changed; plain ones are valid until the caller's
+// Release.
 type Chunk struct {
 	want   Want
 	where  string // path or URL; "" for one that was made here
@@ -22,12 +22,13 @@ type Chunk struct {
 	refs     atomic.Int32
 	verified atomic.Bool
 
-	mu     sync.Mutex // guards what follows
-	stored []byte
-	unkeep func() // gives stored back
-	lent   bool   // stored is in a caller's hands
-	plain  []byte
-	free   []func() // give all other buffers back
+	mu      sync.Mutex // guards what follows
+	stored  []byte
+	unkeep  func() // gives stored back
+	lent    int    // callers of Stored that are at it
+	compact bool   // stored goes back after the last of them
+	plain   []byte
+	free    []func() // give all other buffers back
 }
 
 // NewChunk makes a chunk of plain bytes whose ID the caller has just computed:
@@ -120,39 +121,79 @@ func (c *Chunk) Verify() error {
 	return nil
 }
 
-// Stored returns the bytes as a store of the form f keeps them. What came in
-// f's compression is not compressed again, whatever its level.
-func (c *Chunk) Stored(f Form) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	plain, err := c.unpack()
-	if err != nil || f.Compression == None {
-		return plain, err
+// Stored calls use with the bytes as a store of the form f keeps them, and
+// returns what it returns; the bytes are valid until then. What came in f's
+// compression is not compressed again, whatever its level.
+func (c *Chunk) Stored(f Form, use func(stored []byte) error) error {
+	b, err := c.lend(f)
+	if err != nil {
+		return err
 	}
-	if got, err := sniff(c.stored); err != nil || got != f.Compression {
-		buf, err := compress(plain, f.Compression, f.Level)
-		if err != nil {
-			return nil, err
-		}
-		c.keep(c.unkeep)
-		c.stored, c.unkeep = buf.b, buf.free
-	}
-	c.lent = true
-	return c.stored, nil
+	defer c.takeBack()
+	return use(b)
 }
 
-// Compact frees the bytes that the chunk came as if nothing but the plain ones
-// has been asked for: for those who keep chunks in memory.
+func (c *Chunk) lend(f Form) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := c.unpack()
+	if err != nil {
+		return nil, err
+	}
+	if f.Compression != None {
+		if err := c.pack(f); err != nil {
+			return nil, err
+		}
+		b = c.stored
+	}
+	c.lent++
+	return b, nil
+}
+
+// pack makes stored what a store of the form f keeps, for a caller that holds
+// the lock.
+func (c *Chunk) pack(f Form) error {
+	if got, err := sniff(c.stored); err == nil && got == f.Compression {
+		return nil
+	}
+	buf, err := compress(c.plain, f.Compression, f.Level)
+	if err != nil {
+		return err
+	}
+	c.keep(c.unkeep)
+	c.stored, c.unkeep = buf.b, buf.free
+	return nil
+}
+
+func (c *Chunk) takeBack() {
+	c.mu.Lock()
+	c.lent--
+	free := c.shed()
+	c.mu.Unlock()
+	free()
+}
+
+// Compact frees the bytes that are not the plain ones, if these are there, as
+// soon as no call of Stored uses them: for those who keep chunks in memory.
 func (c *Chunk) Compact() {
 	c.mu.Lock()
-	var unkeep func()
-	if c.plain != nil && !c.lent {
-		unkeep, c.unkeep, c.stored = c.unkeep, nil, nil
-	}
+	c.compact = c.plain != nil
+	free := c.shed()
 	c.mu.Unlock()
-	if unkeep != nil {
-		unkeep()
+	free()
+}
+
+// shed takes stored out if it is to go and can, for a caller that holds the
+// lock. It returns what gives it back.
+func (c *Chunk) shed() (free func()) {
+	if c.compact && c.lent == 0 {
+		free = c.unkeep
+		c.compact, c.unkeep, c.stored = false, nil, nil
 	}
+	if free == nil {
+		return func() {}
+	}
+	return free
 }
 
 // Retain takes a further reference.

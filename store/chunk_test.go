@@ -13,6 +13,16 @@ import (
 	"caravel/store/storetest"
 )
 
+// keep is a use of Stored that keeps what it should not.
+func keep(b *[]byte) func([]byte) error {
+	return func(stored []byte) error {
+		*b = stored
+		return nil
+	}
+}
+
+func drop([]byte) error { return nil }
+
 // stored returns a chunk as it comes from a store of the form f, and counts in
 // freed how often its buffer was given back.
 func stored(t *testing.T, f store.Form, plain []byte, freed *int) (*store.Chunk, []byte) {
@@ -32,8 +42,8 @@ func TestChunkFreesOnce(t *testing.T) {
 		{"unpacked", func(c *store.Chunk) { c.Verify() }},
 		{"compact", func(c *store.Chunk) { c.Verify(); c.Compact(); c.Compact() }},
 		{"compact while packed", func(c *store.Chunk) { c.Compact() }},
-		{"packed otherwise", func(c *store.Chunk) { c.Stored(store.Form{Compression: store.Gzip}); c.Compact() }},
-		{"packed alike", func(c *store.Chunk) { c.Stored(store.Form{}); c.Compact() }},
+		{"packed otherwise", func(c *store.Chunk) { c.Stored(store.Form{Compression: store.Gzip}, drop); c.Compact() }},
+		{"packed alike", func(c *store.Chunk) { c.Stored(store.Form{}, drop); c.Compact() }},
 		{"retained", func(c *store.Chunk) { c.Retain(); c.Release() }},
 	}
 	for _, tt := range tests {
@@ -71,15 +81,39 @@ func TestCompact(t *testing.T) {
 	if freed != 1 {
 		t.Error("the packed bytes are still there")
 	}
-	again, err := c.Stored(store.Form{})
-	if err != nil || !bytes.Equal(again, packed) {
-		t.Errorf("packed again: %d bytes, want %d; error %v", len(again), len(packed), err)
-	}
-	c.Compact()
-	if now, err := c.Stored(store.Form{}); err != nil || &now[0] != &again[0] {
-		t.Errorf("bytes that a caller holds were freed, error %v", err)
+	err := c.Stored(store.Form{}, func(again []byte) error {
+		c.Compact()
+		if !bytes.Equal(again, packed) {
+			t.Errorf("packed again: %d bytes, want %d", len(again), len(packed))
+		}
+		return c.Stored(store.Form{}, func(now []byte) error {
+			if &now[0] != &again[0] {
+				t.Error("packed twice while in use")
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Error(err)
 	}
 	c.Release()
+}
+
+// A chunk that was also written to a store does not keep what was written.
+func TestCompactAfterStored(t *testing.T) {
+	plain, freed := storetest.Plains()[2], 0
+	c, _ := stored(t, store.Form{}, plain, &freed)
+	defer c.Release()
+	err := c.Stored(store.Form{}, func([]byte) error {
+		c.Compact()
+		if freed != 0 {
+			t.Error("bytes in use were freed")
+		}
+		return nil
+	})
+	if err != nil || freed != 1 {
+		t.Errorf("freed %d times after the last use, error %v", freed, err)
+	}
 }
 
 // Stored hands on what came, and packs once what did not.
@@ -88,8 +122,8 @@ func TestStored(t *testing.T) {
 	for _, came := range forms {
 		for _, asked := range forms {
 			c, packed := stored(t, came, plain, &freed)
-			got, err := c.Stored(asked)
-			if err != nil {
+			var got, again []byte
+			if err := c.Stored(asked, keep(&got)); err != nil {
 				t.Fatal(err)
 			}
 			if came.Compression == asked.Compression && &got[0] != &packed[0] {
@@ -99,7 +133,7 @@ func TestStored(t *testing.T) {
 			if err := other.Verify(); err != nil {
 				t.Errorf("%v as %v: %v", came, asked, err)
 			}
-			if again, err := c.Stored(asked); err != nil || &again[0] != &got[0] {
+			if err := c.Stored(asked, keep(&again)); err != nil || &again[0] != &got[0] {
 				t.Errorf("%v as %v: made twice, error %v", came, asked, err)
 			}
 			c.Release()
@@ -107,7 +141,7 @@ func TestStored(t *testing.T) {
 	}
 	c, _ := stored(t, store.Form{}, plain, &freed)
 	defer c.Release()
-	if _, err := c.Stored(store.Form{Compression: store.XZ, Level: 10}); err == nil {
+	if err := c.Stored(store.Form{Compression: store.XZ, Level: 10}, drop); err == nil {
 		t.Error("level 10 was accepted")
 	}
 }
@@ -116,7 +150,7 @@ func TestStoredOfCorruptChunk(t *testing.T) {
 	c := store.NewStored(storetest.Want([]byte("x")), "there", store.Zstd, []byte("no frame"), nil)
 	defer c.Release()
 	for _, f := range forms {
-		if _, err := c.Stored(f); !errors.Is(err, store.ErrCorrupt) {
+		if err := c.Stored(f, drop); !errors.Is(err, store.ErrCorrupt) {
 			t.Errorf("%v: got %v, want ErrCorrupt", f, err)
 		}
 	}
@@ -141,7 +175,7 @@ func TestChunkSize(t *testing.T) {
 func TestChunkMisused(t *testing.T) {
 	uses := map[string]func(*store.Chunk){
 		"Plain":   func(c *store.Chunk) { c.Plain() },
-		"Stored":  func(c *store.Chunk) { c.Stored(store.Form{}) },
+		"Stored":  func(c *store.Chunk) { c.Stored(store.Form{}, drop) },
 		"Retain":  func(c *store.Chunk) { c.Retain() },
 		"Release": func(c *store.Chunk) { c.Release() },
 	}
@@ -173,7 +207,12 @@ func TestChunkShared(t *testing.T) {
 			if i%2 == 0 {
 				c.Compact()
 			}
-			if b, err := c.Stored(forms[i]); err != nil || len(b) == 0 {
+			err := c.Stored(forms[i], func(b []byte) error {
+				other := store.NewStored(storetest.Want(plain), "", forms[i].Compression, b, nil)
+				defer other.Release()
+				return other.Verify()
+			})
+			if err != nil {
 				t.Error(err)
 			}
 			if b, err := c.Plain(); err != nil || !bytes.Equal(b, plain) {

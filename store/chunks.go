@@ -18,7 +18,7 @@ func Chunks(b Blobs, f Form) Store { return newChunks(b, f) }
 func Writable(b Blobs, f Form) (Writer, error) {
 	p, ok := b.(Putter)
 	if !ok {
-		return nil, fmt.Errorf("store: %v: writing: %w", b, ErrRefused)
+		return nil, fmt.Errorf("store: %v: can only be read; put the chunks into a directory and copy it: %w", b, ErrRefused)
 	}
 	if err := f.valid(); err != nil {
 		return nil, err
@@ -149,11 +149,9 @@ func (s *writable) Put(ctx context.Context, c *Chunk) error {
 	if err := c.Verify(); err != nil {
 		return err
 	}
-	stored, err := c.Stored(s.form)
-	if err != nil {
-		return err
-	}
-	return s.blobs.Put(ctx, s.form.Name(c.ID()), bytes.NewReader(stored), int64(len(stored)))
+	return c.Stored(s.form, func(stored []byte) error {
+		return s.blobs.Put(ctx, s.form.Name(c.ID()), bytes.NewReader(stored), int64(len(stored)))
+	})
 }
 
 func (s *writable) Sync(ctx context.Context) error { return s.blobs.Sync(ctx) }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"caravel/chunker"
@@ -45,6 +46,15 @@ func (e *CorruptError) Error() string {
 
 func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 func (e *CorruptError) Unwrap() error        { return e.Err }
+
+// Final reports whether asking again for what failed with err is of no use: it
+// is missing, corrupt or refused; where several stores were asked, in all.
+func Final(err error) bool {
+	if none := (*noneError)(nil); errors.As(err, &none) {
+		return !slices.ContainsFunc(none.tried, func(err error) bool { return !Final(err) })
+	}
+	return answered(err) || errors.Is(err, ErrRefused)
+}
 
 // A BusyError is an answer that asks to come again later (HTTP 429, 503).
 type BusyError struct {

@@ -111,3 +111,40 @@ func TestRetryEndsWithItsCaller(t *testing.T) {
 		}
 	})
 }
+
+// One store may yet have what is corrupt in another.
+func TestRetryAsksForWhatOneStoreHasCorrupt(t *testing.T) {
+	plain := storetest.Plains()[2]
+	reset := errors.New("connection reset")
+	synctest.Test(t, func(t *testing.T) {
+		good := store.Chunks(storetest.NewMemory(storetest.Objects(t, store.Form{}, plain)), store.Form{})
+		m := &moody{Store: good, errs: []error{reset, reset}}
+		gives(t, store.Retry(store.Router(nil, forging(plain), m), time.Minute), plain)
+	})
+}
+
+// The time limit ends a try that is under way, too.
+func TestRetryEndsItsTry(t *testing.T) {
+	reset := errors.New("connection reset")
+	for name, tt := range map[string]struct {
+		errs []error
+		want string
+	}{
+		"no answer":          {nil, "no answer in 1m0s"},
+		"an error before it": {[]error{reset}, "2 tries in 1m0s: connection reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				s := store.Router(nil, &moody{Store: waiting{}, errs: tt.errs})
+				_, err := store.Retry(s, time.Minute).Get(t.Context(), store.Want{})
+				if err == nil || err.Error() != tt.want {
+					t.Errorf("got %v, want %s", err, tt.want)
+				}
+				if took := time.Since(began); took != time.Minute {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}

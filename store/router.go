@@ -112,7 +112,7 @@ func (m *member) ask(ctx context.Context, f func(Store) error) error {
 	err := f(m.Store)
 	var busy *BusyError
 	switch {
-	case answered(err) || errors.Is(err, ErrRefused):
+	case Final(err):
 		m.works()
 	case errors.Is(ctx.Err(), context.Canceled): // says nothing of the store
 	case errors.As(err, &busy):

@@ -57,7 +57,7 @@ func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err erro
 	}
 	q.count(f, -1)
 	f.attempts = slices.DeleteFunc(f.attempts, func(b *attempt) bool { return a == b })
-	if f.class == store.Demand {
+	if f.class == store.Demand && f.fresh {
 		q.calm = now.Add(q.window.base)
 	}
 	switch {
@@ -132,6 +132,7 @@ func (q *Queue) decoded(f *flight, plain int, err error) (drop *store.Chunk) {
 	if err == nil && f.waiters > 0 && f.state != over {
 		q.counts[f.class].Chunks++
 		q.counts[f.class].Plain += int64(plain)
+		q.answered(time.Now())
 		q.finish(f, nil)
 		return nil
 	}

@@ -33,8 +33,9 @@
 // request has: it counts only its own kind against the window. What it can wait
 // for is the link, so background keeps to three quarters of the window (1.5
 // times what fills the link, in bytes), and to one quarter while demand is
-// under way and for one latency after it, since reads come in series. From
-// there it grows, to a quarter of the maximum, while the latency stays that of
+// under way and for one latency after it, since reads come in series. (Demand
+// that has caught up with its own read-ahead does not count: with less of that
+// it would only wait more.) From there it grows, to a quarter of the maximum, while the latency stays that of
 // an idle link. A read out of nothing, in the midst of a sweep, thus finds half
 // a latency's worth of bytes before it, and the next ones find next to none.
 //
@@ -85,7 +86,7 @@ type Options struct {
 	Tries   int           // of one fetch; 0: as many as Timeout allows. Few suit an origin beside which there is another
 	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
 
-	Log *slog.Logger // what is tried again, at level debug; nil: discard
+	Log *slog.Logger // an origin that gives nothing for long, a warning; each retry, at level debug; nil: discard
 }
 
 var errClosed = errors.New("fetch: queue is closed")
@@ -111,6 +112,7 @@ type Queue struct {
 	armed   time.Time // when ring goes off; zero: not set
 
 	flying      [store.Classes]int // requests in flight
+	fresh       int                // of those of demand, for what nobody had asked for before
 	background  int64              // bytes of those that are not demand, as guessed
 	decoding    int
 	held        int64 // bytes of landed and decoding flights
@@ -123,6 +125,7 @@ type Queue struct {
 	times  times
 	hedges hedges
 	counts [store.Classes]Counts
+	outage outage
 	notes  []note
 }
 

@@ -35,6 +35,7 @@ type flight struct {
 	class   store.Class // the most urgent of those who wait, or the last of them
 	waiters int
 	waiting [store.Classes]int // waiters by class
+	fresh   bool               // the first of them was demand
 	state   state
 
 	prev, next *flight   // in its line
@@ -48,8 +49,9 @@ type flight struct {
 	attempts []*attempt
 	bytes    int64 // of one request, as guessed
 
-	tries, stalls, corrupt int
-	last                   error // what went wrong last
+	tries, stalls int
+	reread        bool  // it was corrupt, and is read once more
+	last          error // what went wrong last
 
 	done  chan struct{}
 	chunk *store.Chunk
@@ -80,7 +82,7 @@ func (q *Queue) join(want store.Want, has bool) (*flight, error) {
 	k := key{want.ID, want.Digest, want.Size, has}
 	f := q.flights[k]
 	if f == nil {
-		f = &flight{key: k, class: want.Class, done: make(chan struct{})}
+		f = &flight{key: k, class: want.Class, fresh: want.Class == store.Demand, done: make(chan struct{})}
 		f.add(want.Class, 1)
 		q.flights[k] = f
 		if f.class == store.Demand {

@@ -13,7 +13,6 @@ const (
 	firstRest       = 20 * time.Millisecond // before the second try
 	lastRest        = 5 * time.Second
 	backgroundTries = 8 // some 2.5 s
-	corruptTries    = 2
 
 	// What a BusyError can make the queue wait, at most.
 	longestPause      = 30 * time.Second
@@ -26,15 +25,12 @@ func (q *Queue) fail(f *flight, err error, now time.Time) {
 	f.last = err
 	rest := max(restAfter(f.tries), patience(err))
 	switch {
-	case errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrRefused):
-		q.giveUp(f, err, now)
-		return
-	case errors.Is(err, store.ErrCorrupt):
-		if f.corrupt++; f.corrupt >= corruptTries {
+	case store.Final(err):
+		if f.reread || !errors.Is(err, store.ErrCorrupt) {
 			q.giveUp(f, err, now)
 			return
 		}
-		rest = 0
+		f.reread, rest = true, 0
 	case isBusy(err):
 		q.window.refused(now)
 		q.pause(patience(err), now)
@@ -52,6 +48,7 @@ func (q *Queue) fail(f *flight, err error, now time.Time) {
 	f.wake = now.Add(rest)
 	q.arm(f)
 	q.counts[f.class].Retries++
+	q.failed(err, now)
 	q.note("fetch is tried again", f, err, now)
 }
 
@@ -119,14 +116,11 @@ func (q *Queue) giveUp(f *flight, cause error, now time.Time) {
 }
 
 func (f *flight) explain(cause error, now time.Time) error {
-	named := errors.Is(cause, store.ErrMissing) || errors.Is(cause, store.ErrCorrupt)
+	if errors.Is(cause, store.ErrMissing) || errors.Is(cause, store.ErrCorrupt) {
+		return cause // names the chunk, and is the same text for every read
+	}
 	took := now.Sub(f.since).Round(time.Millisecond)
-	switch {
-	case named && f.tries == 1:
-		return cause
-	case named:
-		return fmt.Errorf("fetch: %d tries in %s: %w", f.tries, took, cause)
-	case f.tries == 1:
+	if f.tries == 1 {
 		return fmt.Errorf("fetch: chunk %s: 1 try in %s: %w", f.id, took, cause)
 	}
 	return fmt.Errorf("fetch: chunk %s: %d tries in %s: %w", f.id, f.tries, took, cause)

@@ -223,6 +223,32 @@ func TestBackgroundGivesUpQuietly(t *testing.T) {
 	})
 }
 
+// Who waits for an origin that is down is told so once, and when it is back.
+func TestLongOutage(t *testing.T) {
+	var log bytes.Buffer
+	opt := fetch.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
+	o := &origin{}
+	var first time.Time // within the bubble, whose clock is its own
+	o.get = func(_ context.Context, w store.Want, _ int) (*store.Chunk, error) {
+		if first.IsZero() {
+			first = time.Now()
+		}
+		if time.Since(first) < 20*time.Second {
+			return nil, errReset
+		}
+		return o.good(w)
+	}
+	run(t, o, opt, func(t *testing.T, q *fetch.Queue) {
+		if err := tryGet(q, want(1, store.Demand)); err != nil {
+			t.Fatal(err)
+		}
+		text := log.String()
+		if strings.Count(text, "asking again") != 1 || strings.Count(text, "come again") != 1 || !strings.Contains(text, errReset.Error()) {
+			t.Errorf("logged: %s", text)
+		}
+	})
+}
+
 // An origin beside which there is another is not asked for long.
 func TestFewTries(t *testing.T) {
 	for _, class := range []store.Class{store.Demand, store.Sweep} {

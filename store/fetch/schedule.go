@@ -42,7 +42,10 @@ func (q *Queue) admits(f *flight, now time.Time) bool {
 	}
 	others := q.inFlight() - q.flying[store.Demand]
 	bounded := q.opt.Background > 0
-	room := others == 0 || q.background+q.sizes.guess(f.size) <= q.backgroundBytes()
+	room := others == 0 || q.background < q.backgroundBytes()
+	if bounded {
+		room = others == 0 || q.background+q.sizes.guess(f.size) <= q.opt.Background
+	}
 	if q.demanding(now) {
 		few := others < q.window.yielding()
 		q.window.squeeze(!few)
@@ -53,10 +56,11 @@ func (q *Queue) admits(f *flight, now time.Time) bool {
 	return slot && room
 }
 
-// demanding reports whether somebody waits for the origin, or has just done so
-// and may be back at once.
+// demanding reports whether somebody waits for what nobody had asked for
+// before, or has just done so and may be back at once. Who has caught up with
+// his own read-ahead is not helped by less of it.
 func (q *Queue) demanding(now time.Time) bool {
-	return q.queued[store.Demand].n > 0 || q.flying[store.Demand] > 0 || now.Before(q.calm)
+	return q.queued[store.Demand].n > 0 || q.fresh > 0 || now.Before(q.calm)
 }
 
 // backgroundBytes is how many bytes background may have in flight.
@@ -64,7 +68,7 @@ func (q *Queue) backgroundBytes() int64 {
 	if q.opt.Background > 0 {
 		return q.opt.Background
 	}
-	return int64(backgroundShare * float64(q.window.background()) * q.sizes.mean)
+	return int64(backgroundShare * q.window.size * q.sizes.mean)
 }
 
 const backgroundShare = 0.75
@@ -79,8 +83,11 @@ func (q *Queue) inFlight() (n int) {
 // count adds n requests of f to what is in flight.
 func (q *Queue) count(f *flight, n int) {
 	q.flying[f.class] += n
-	if f.class != store.Demand {
+	switch {
+	case f.class != store.Demand:
 		q.background += int64(n) * f.bytes
+	case f.fresh:
+		q.fresh += n
 	}
 }
 

@@ -59,12 +59,13 @@ func (q *Queue) Stats() Stats {
 
 // A note is a line for the log, kept until the lock is free.
 type note struct {
+	level slog.Level
 	text  string
 	attrs []slog.Attr
 }
 
 func (q *Queue) note(text string, f *flight, err error, now time.Time) {
-	q.notes = append(q.notes, note{text, []slog.Attr{
+	q.notes = append(q.notes, note{slog.LevelDebug, text, []slog.Attr{
 		slog.String("chunk", f.id.String()),
 		slog.String("class", f.class.String()),
 		slog.Int("tries", f.tries),
@@ -73,12 +74,41 @@ func (q *Queue) note(text string, f *flight, err error, now time.Time) {
 	}})
 }
 
+// An outage is the time since the origin last gave a chunk, once it has failed
+// to. It passes on what no caller hears as long as the queue tries again.
+type outage struct {
+	since time.Time // zero: there is none
+	said  bool
+}
+
+// longOutage is how long a person shall wait without being told why.
+const longOutage = 5 * time.Second
+
+// failed takes note of an error after which the origin is asked again.
+func (q *Queue) failed(err error, now time.Time) {
+	switch {
+	case q.outage.since.IsZero():
+		q.outage.since = now
+	case !q.outage.said && now.Sub(q.outage.since) > longOutage:
+		q.outage.said = true
+		q.notes = append(q.notes, note{slog.LevelWarn, "no chunk comes, asking again", []slog.Attr{slog.Any("err", err)}})
+	}
+}
+
+// answered takes note of a chunk that came.
+func (q *Queue) answered(now time.Time) {
+	if q.outage.said {
+		q.notes = append(q.notes, note{slog.LevelInfo, "chunks come again", []slog.Attr{slog.Duration("dur", now.Sub(q.outage.since))}})
+	}
+	q.outage = outage{}
+}
+
 // unlock releases the lock, and then writes what came up under it to the log.
 func (q *Queue) unlock() {
 	notes := q.notes
 	q.notes = nil
 	q.mu.Unlock()
 	for _, n := range notes {
-		q.opt.Log.LogAttrs(context.Background(), slog.LevelDebug, n.text, n.attrs...)
+		q.opt.Log.LogAttrs(context.Background(), n.level, n.text, n.attrs...)
 	}
 }

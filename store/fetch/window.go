@@ -52,8 +52,9 @@ func (w *window) fixed() bool { return w.min == w.max }
 func (w *window) demand() int { return max(w.min, int(w.size)) }
 
 // background is the window for all requests together as background sees it. It
-// may be less than the minimum: on a slow link one request is enough.
-func (w *window) background() int { return int(w.size) }
+// may be less than the minimum: on a slow link one request is enough. It is
+// rounded: one at a time would measure a window of less than two for ever.
+func (w *window) background() int { return int(w.size + 0.5) }
 
 // yielding is how many background requests may be in flight while demand is
 // under way.

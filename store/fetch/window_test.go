@@ -85,6 +85,56 @@ func TestWindowStaysSmall(t *testing.T) {
 	})
 }
 
+// The window comes back from one, though an answer takes a little longer than
+// the fastest ones did.
+func TestWindowComesBackFromOne(t *testing.T) {
+	o := &origin{latency: 20 * time.Millisecond}
+	run(t, o, fetch.Options{MinWindow: 1, MaxWindow: 8}, func(t *testing.T, q *fetch.Queue) {
+		takes := func(latency time.Duration) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.latency = latency
+		}
+		stop := sweep(t, q, store.Sweep, small)
+		defer stop()
+		time.Sleep(60 * time.Millisecond)
+		takes(200 * time.Millisecond)
+		for i := 0; q.Stats().Window > 1; i++ {
+			if i == 100 {
+				t.Fatalf("window %d after 10 s of high latency", q.Stats().Window)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		takes(22 * time.Millisecond)
+		time.Sleep(5 * time.Second)
+		if n := q.Stats().Window; n < 8 {
+			t.Errorf("window %d, want 8", n)
+		}
+	})
+}
+
+// A stream that has caught up with its own read-ahead does not hold it back.
+func TestReadAheadBesideItsReader(t *testing.T) {
+	o := &origin{latency: 20 * time.Millisecond}
+	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+		stop := sweep(t, q, store.ReadAhead, small)
+		defer stop()
+		most := 0
+		for range 100 {
+			synctest.Wait()
+			o.mu.Lock()
+			w := o.order[len(o.order)-1] // on its way for the read-ahead
+			o.mu.Unlock()
+			w.Class = store.Demand
+			get(t, q, w)
+			most = max(most, q.Stats().InFlight)
+		}
+		if most < 64 {
+			t.Errorf("at most %d in flight, want 64", most)
+		}
+	})
+}
+
 // A link that is slower than one chunk per round trip gets one request.
 func TestWindowOfOne(t *testing.T) {
 	o := &origin{latency: 5 * time.Millisecond, bandwidth: 125e3}

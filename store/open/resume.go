@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"caravel/store"
@@ -17,6 +18,10 @@ import (
 const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
+
+	// patience is how long to try in silence: after that, whoever waits shall
+	// know for what. It may be a mistyped address.
+	patience = 2 * time.Second
 )
 
 // A resumed is an object that is read through interruptions.
@@ -35,6 +40,7 @@ type resumed struct {
 	since time.Time // of the first of them
 	pause time.Duration
 	took  time.Duration // by the last of them
+	said  bool          // that it is tried again
 }
 
 // resume opens an object to be read whole.
@@ -120,16 +126,20 @@ func (r *resumed) rest(err error) error {
 	if r.ctx.Err() != nil || errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrRefused) {
 		return err
 	}
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {
+		return err // a mistyped name; of a host that was there before, fetch asks again
+	}
 	wait := r.pause/2 + rand.N(r.pause/2)
 	if busy := (*store.BusyError)(nil); errors.As(err, &busy) {
 		wait = max(wait, busy.After)
 	}
 	// A server that did not answer will take as long to do so again.
-	if tried := time.Since(r.since); r.timeout >= 0 && tried+wait+r.took > r.timeout {
-		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Second))
+	tried := time.Since(r.since)
+	if r.timeout >= 0 && tried+wait+r.took > r.timeout {
+		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Millisecond))
 	}
-	if r.tries == 1 {
-		// Whoever waits shall know for what: it may be a mistyped address.
+	if !r.said && tried > patience {
+		r.said = true
 		r.log.Warn("asking again until the time is over", "timeout", r.timeout, "err", err)
 	}
 	select {
