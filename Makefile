@@ -34,7 +34,8 @@ lint:
 # The race detector is the one thing that needs cgo, and so a C compiler.
 unit:
 	@if command -v gcc >/dev/null; then race=-race; else echo "no gcc: the tests run without the race detector"; fi; \
-	integration/unskipped env CGO_ENABLED=$${race:+1} $(GO) test $$race -v -timeout 20m $(units)
+	integration/unskipped env CGO_ENABLED=$${race:+1} $(GO) test $$race -v -timeout 20m $(units) && \
+	if [ -n "$$race" ]; then CGO_ENABLED=1 $(GO) test -race -count=1 -run TestLazyStack ./integration; fi
 
 fuzz:
 	integration/fuzz

@@ -68,6 +68,8 @@ func Extract(ctx context.Context, x *index.Index, s store.Store, path string, op
 }
 
 func extractStream(ctx context.Context, x *index.Index, s store.Store, t *target, opt ExtractOptions) (Extracted, error) {
+	stop := context.AfterFunc(ctx, func() { t.file.Close() }) // ends a write that waits for a pipe's reader
+	defer stop()
 	err := Stream(ctx, x, s, t.file, 0, x.Size(), StreamOptions{InFlight: opt.InFlight, Progress: opt.Progress})
 	if closeErr := t.file.Close(); err == nil {
 		err = closeErr

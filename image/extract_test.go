@@ -275,3 +275,27 @@ func TestExtractToAnInheritedPipe(t *testing.T) {
 		t.Errorf("%d bytes of %d came: %v", len(b), len(data), err)
 	}
 }
+
+// TestExtractCancelledWhilePipeIsFull ends a write that nobody will read.
+func TestExtractCancelledWhilePipeIsFull(t *testing.T) {
+	s := newShelf()
+	x := made(t, s, noise(4, 2_000_000)).Index
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	path := fmt.Sprintf("/proc/self/fd/%d", w.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skipf("no /proc: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		_, _ = r.Read(make([]byte, 1)) // it is being written
+		cancel(errShelf)
+	}()
+	if _, err := image.Extract(ctx, x, s, path, image.ExtractOptions{}); !errors.Is(err, errShelf) {
+		t.Errorf("got %v", err)
+	}
+}

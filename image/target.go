@@ -114,10 +114,7 @@ func (t *target) openInPlace(create int) error {
 func (t *target) openPart(x *index.Index) error {
 	mode := fs.FileMode(0o666)
 	if t.old != nil {
-		if err := canOwn(t.old); err != nil {
-			return fmt.Errorf("image: %s: %w; write into it with --in-place", t.path, err)
-		}
-		mode = 0o600 // until it has its owner
+		mode = 0o600 // until it is complete
 	}
 	prefix, err := partPrefix(t.path)
 	if err != nil {
@@ -135,8 +132,19 @@ func (t *target) openPart(x *index.Index) error {
 	if err != nil {
 		return err
 	}
+	if t.old != nil {
+		if err := inheritOwner(f, t.old); err != nil {
+			os.Remove(t.part)
+			f.Close()
+			return fmt.Errorf("image: %s: %w; write into it with --in-place", t.path, err)
+		}
+	}
 	t.removeStale(prefix)
-	return t.use(f)
+	err = t.use(f)
+	if isDiskFull(err) {
+		os.Remove(t.part) // it will not be continued here
+	}
+	return err
 }
 
 // partSuffix ends the name of every file that Extract has not completed.
@@ -275,8 +283,8 @@ func leadingData(b []byte, off int64) (data, hole int) {
 // commit gives the complete file its name. sync: not before it is on disk.
 func (t *target) commit(sync bool) error {
 	if t.part != "" && t.old != nil {
-		if err := inherit(t.file, t.old); err != nil {
-			return fmt.Errorf("image: %s: %w", t.part, err)
+		if err := t.file.Chmod(t.old.Mode()); err != nil {
+			return fmt.Errorf("image: %w", err)
 		}
 	}
 	if sync {

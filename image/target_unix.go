@@ -40,27 +40,20 @@ func openLocked(name string, mode fs.FileMode) (*os.File, error) {
 	}
 }
 
-// canOwn reports why a new file could not be given the owner of an old one.
-func canOwn(old fs.FileInfo) error {
-	st := old.Sys().(*syscall.Stat_t)
-	if euid := os.Geteuid(); euid != 0 && int(st.Uid) != euid {
-		return fmt.Errorf("is owned by user %d, which a new file cannot be given", st.Uid)
+// inheritOwner gives f the owner of an old file.
+func inheritOwner(f *os.File, old fs.FileInfo) error {
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	has, want := now.Sys().(*syscall.Stat_t), old.Sys().(*syscall.Stat_t)
+	if has.Uid == want.Uid && has.Gid == want.Gid {
+		return nil
+	}
+	if f.Chown(int(want.Uid), int(want.Gid)) != nil {
+		return fmt.Errorf("is owned by user %d and group %d, which a new file cannot be given", want.Uid, want.Gid)
 	}
 	return nil
-}
-
-// inherit gives f the owner and mode of an old file, the mode last: changing the
-// owner clears set-id bits.
-func inherit(f *os.File, old fs.FileInfo) error {
-	st := old.Sys().(*syscall.Stat_t)
-	if mine, err := f.Stat(); err != nil {
-		return err
-	} else if m := mine.Sys().(*syscall.Stat_t); m.Uid != st.Uid || m.Gid != st.Gid {
-		if err := f.Chown(int(st.Uid), int(st.Gid)); err != nil {
-			return err
-		}
-	}
-	return f.Chmod(old.Mode())
 }
 
 // publish gives the complete file its final name and closes it, in this order:

@@ -14,9 +14,7 @@ func openLocked(name string, mode fs.FileMode) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode)
 }
 
-func canOwn(fs.FileInfo) error { return nil }
-
-func inherit(f *os.File, old fs.FileInfo) error { return nil }
+func inheritOwner(*os.File, fs.FileInfo) error { return nil }
 
 // publish closes the complete file and gives it its final name: an open file
 // cannot be renamed here.

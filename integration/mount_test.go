@@ -303,40 +303,40 @@ func sameTree(t *testing.T, got, want string) {
 // TestCacheOutlivesTheServer reads again what was read before, from a cache
 // alone.
 func TestCacheOutlivesTheServer(t *testing.T) {
-	d := newDisk(t, 1<<20)
+	d := newDisk(t, 4<<20)
 	o := serveDir(t, d.dir, origin.Options{})
 	cache := d.path("cache.castr")
 	args := []string{"--no-sweep", "--cache", cache, "--store", o.URL() + "/default.castr", "--timeout=500ms", d.index}
-	const half = 512 << 10
+	const part = 512 << 10 // read-ahead may fetch as much again, and more
 	m, file := mounted(t, append(args, t.TempDir())...)
-	readHalf := func(file string) {
+	readPart := func(file string) {
 		t.Helper()
 		f, err := os.Open(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		got := make([]byte, half)
-		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, d.data[:half]) {
-			t.Errorf("first half: %v", err)
+		got := make([]byte, part)
+		if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, d.data[:part]) {
+			t.Errorf("first part: %v", err)
 		}
 	}
-	readHalf(file)
+	readPart(file)
 	m.ends(syscall.SIGTERM, soon)
 	clean(t, cache)
-	if have, all := countChunks(t, cache), len(d.chunks(t)); have < all/3 || have > all*3/4 {
-		t.Errorf("%d of %d chunks were kept of half an image", have, all)
+	if have, all := countChunks(t, cache), len(d.chunks(t)); have < all/10 || have > all*3/4 {
+		t.Errorf("%d of %d chunks were kept of an eighth of the image", have, all)
 	}
 
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_, file = mounted(t, append(args, t.TempDir())...)
-	readHalf(file)
+	readPart(file)
 	if _, err := os.ReadFile(file); !isEIO(err) {
 		t.Errorf("the other half: %v, want an I/O error", err)
 	}
-	readHalf(file)
+	readPart(file)
 }
 
 // countChunks is how many a store has.

@@ -35,7 +35,7 @@ func commands() []*cli.Command {
 
 // newApp puts the commands of this platform together.
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
-	return newAppOf(append(commands(), platformCommands()...), stdin, stdout, stderr)
+	return newAppOf(append(platformCommands(), commands()...), stdin, stdout, stderr)
 }
 
 // newAppOf makes an app of commands. What urfave/cli does by itself is mostly

@@ -45,7 +45,7 @@ hold them are fetched.
 				return usagef("want INDEX and perhaps FILE, not %d arguments", c.NArg())
 			}
 			std := streamsOf(c)
-			if out := c.Args().Get(1); out != "" && out != "-" {
+			if out := argument(c, 1, "-"); out != "-" {
 				return catTo(c.Context, std, c.Args().First(), out, opt)
 			}
 			return catImage(c.Context, std, c.Args().First(), opt)

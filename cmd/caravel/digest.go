@@ -63,11 +63,12 @@ the one that the index names.
 }
 
 // isIndex tells the index of an image from a plain file, by what the user said
-// or else by the name.
+// or else by the name. What has a URL is an index: plain files are read where
+// they lie.
 func isIndex(location, what string) (bool, error) {
 	switch what {
 	case "":
-		return hasEnding(location, ".caibx") || hasEnding(location, ".caidx"), nil
+		return hasEnding(location, ".caibx") || hasEnding(location, ".caidx") || strings.Contains(location, "://"), nil
 	case "blob":
 		return false, nil
 	case "blob-index":

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -27,9 +28,9 @@ func extractCommand() *cli.Command {
 		Name:      "extract",
 		Category:  images,
 		Usage:     "write a whole image to a file, a block device or a pipe",
-		ArgsUsage: "INDEX FILE",
-		Description: `Writes the image of INDEX (a path, a URL, "-" for standard input) to FILE ("-"
-for standard output). Every chunk is verified before it is written. A file gets
+		ArgsUsage: "INDEX [FILE]",
+		Description: `Writes the image of INDEX (a path, a URL, "-" for standard input) to FILE, or to
+standard output ("-"). Every chunk is verified before it is written. A file gets
 its name when it is complete and on disk; until then what is done lies beside it
 under another name, and the next run goes on from there. A block device is
 written in place, after its size was checked.
@@ -41,21 +42,21 @@ written in place, after its size was checked.
 			"# fetch only what differs from what disk.img holds",
 			"caravel extract --in-place http://host/disk-v2.caibx disk.img",
 		),
-		Flags: append(append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			newSwitch("in-place", "write into FILE itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where the image has zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, sourceFlags(&opt.source)...), logFlags(&opt.log)...),
+		}, sourceFlags(&opt.source), logFlags(&opt.log), impliedFlags()),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 2 {
-				return usagef("want INDEX and FILE, not %d arguments", c.NArg())
+			if c.NArg() < 1 || c.NArg() > 2 {
+				return usagef("want INDEX and perhaps FILE, not %d arguments", c.NArg())
 			}
 			if err := refuseTree(c.Args().First()); err != nil {
 				return err
 			}
-			return extract(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
+			return extract(c.Context, streamsOf(c), c.Args().First(), argument(c, 1, "-"), opt)
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/chunker"
 	"caravel/internal/progress"
 )
 
@@ -134,12 +136,47 @@ func indexFlags(opt *sourceOptions) []cli.Flag {
 	}
 }
 
+// impliedFlags are what casync and desync may be told about an index although
+// it says so itself. They are read and change nothing.
+func impliedFlags() []cli.Flag {
+	kind := func(s string) (string, error) {
+		if s != "blob-index" {
+			return "", errors.New("want blob-index")
+		}
+		return s, nil
+	}
+	show := func(s string) string { return s }
+	return []cli.Flag{
+		&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the index names", Value: digestValue(new(chunker.Digest)), Hidden: true},
+		&cli.GenericFlag{Name: "what", Usage: "the `KIND` blob-index", Value: &value[string]{new(string), kind, show}, Hidden: true},
+	}
+}
+
 // allStores are the stores to ask, in order.
 func (o sourceOptions) allStores() []string { return slices.Concat(o.stores, o.extraStores) }
 
+// storeCount is how many stores there are to ask, the one beside the index among
+// them if no other is named, and each member of a group joined by |.
+func (o sourceOptions) storeCount() int {
+	n := 0
+	if len(o.stores) == 0 {
+		n++
+	}
+	for _, s := range o.allStores() {
+		n += 1 + strings.Count(s, "|")
+	}
+	return n
+}
+
 // severalStores reports whether a chunk that one store has not may come from
-// another; without --store the one beside the index is asked too.
-func (o sourceOptions) severalStores() bool {
-	return max(len(o.stores), 1)+len(o.extraStores) > 1 ||
-		slices.ContainsFunc(o.stores, func(s string) bool { return strings.Contains(s, "|") })
+// another.
+func (o sourceOptions) severalStores() bool { return o.storeCount() > 1 }
+
+// storeTimeout is how long one store is asked for a chunk: not so long that
+// there is no time left for the others. 0 is for ever.
+func (o sourceOptions) storeTimeout() time.Duration {
+	if n := o.storeCount(); n > 1 {
+		return o.timeout / time.Duration(n+1)
+	}
+	return o.timeout
 }

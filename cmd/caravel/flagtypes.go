@@ -291,6 +291,9 @@ func showLogLevel(level slog.Level) string {
 func compressionValue(to *store.Form) cli.Generic {
 	parse := func(s string) (f store.Form, err error) {
 		f = *to
+		if s == "default" { // casync's word
+			s = store.Zstd.String()
+		}
 		f.Compression, f.Level, err = store.ParseCompression(s)
 		return f, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"caravel/chunker"
 	"caravel/internal/progress"
+	"caravel/store"
 )
 
 // try runs a command with flags, all the way through the app, and returns what
@@ -61,6 +62,7 @@ func TestFlagTypes(t *testing.T) {
 		"digest":   func() made { var v chunker.Digest; return generic(digestValue(&v), func() any { return v }) },
 		"mode":     func() made { var v progress.Mode; return generic(modeValue(&v), func() any { return v }) },
 		"level":    func() made { var v slog.Level; return generic(logLevelValue(&v), func() any { return v }) },
+		"packing":  func() made { var v store.Form; return generic(compressionValue(&v), func() any { return v }) },
 		"pin":      func() made { v := new(pin); return generic(pinValue(&v), func() any { return *v }) },
 	}
 	tests := []struct {
@@ -115,6 +117,9 @@ func TestFlagTypes(t *testing.T) {
 		{"level", "--flag 8", nil},
 		{"level", "--flag -1", nil},
 		{"level", "--flag loud", nil},
+		{"packing", "--flag=xz:9", store.Form{Compression: store.XZ, Level: 9}},
+		{"packing", "--flag=default", store.Form{}},
+		{"packing", "--flag=bzip2", nil},
 		{"pin", "--flag " + hex64, pin{chunker.SHA512_256, id}},
 		{"pin", "--flag=sha256:" + hex64, pin{chunker.SHA256, id}},
 		{"pin", "--flag=md5:" + hex64, nil},

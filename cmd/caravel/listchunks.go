@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -30,7 +31,7 @@ chunk is fetched.
 			"# how many bytes the image has that do not repeat",
 			"caravel list-chunks --json disk.caibx | jq -s 'unique_by(.id) | map(.size) | add'",
 		),
-		Flags: append(append([]cli.Flag{jsonFlag(&asJSON)}, indexFlags(&source)...), logFlags(&log)...),
+		Flags: slices.Concat([]cli.Flag{jsonFlag(&asJSON)}, indexFlags(&source), logFlags(&log), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usagef("want INDEX, not %d arguments", c.NArg())

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -64,13 +65,24 @@ func interruptible() context.Context {
 		}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() {
-		<-ends
-		cancel(errInterrupted)
-		<-ends
-		os.Exit(exitFailed)
-	}()
+	go obey(ends, cancel, os.Exit)
 	return ctx
+}
+
+// oneSignal is how long the same signal may come again and still count as one:
+// timeout(1) sends it to the process and to its group.
+const oneSignal = 100 * time.Millisecond
+
+// obey ends the command with the first signal and the program with the second.
+func obey(signals <-chan os.Signal, cancel func(error), exit func(status int)) {
+	first, came := <-signals, time.Now()
+	cancel(errInterrupted)
+	for s := range signals {
+		if s != first || time.Since(came) >= oneSignal {
+			exit(exitFailed)
+			return
+		}
+	}
 }
 
 // run runs the command of app that args call for, reports its error and returns

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -119,9 +121,12 @@ func TestSignals(t *testing.T) {
 			}
 			// Each line says that the next signal will find the child waiting.
 			lines := bufio.NewScanner(stdout)
-			for _, sig := range tt.signals {
+			for i, sig := range tt.signals {
 				if !lines.Scan() {
 					t.Fatal("no line: ", lines.Err())
+				}
+				if i > 0 {
+					<-time.After(oneSignal) // sooner it would be the same one again
 				}
 				if err := cmd.Process.Signal(sig); err != nil {
 					t.Fatal(err)
@@ -132,6 +137,41 @@ func TestSignals(t *testing.T) {
 			if got := exitStatus(t, cmd.Wait()); got != tt.status || stderr.String() != tt.stderr {
 				t.Errorf("exit status %d, %s", got, stderr)
 			}
+		})
+	}
+}
+
+// TestSameSignal checks that what timeout(1) sends twice is one signal.
+func TestSameSignal(t *testing.T) {
+	tests := []struct {
+		name  string
+		next  os.Signal
+		after time.Duration
+		ends  bool
+	}{
+		{"the same at once", os.Interrupt, 0, false},
+		{"the same again", os.Interrupt, oneSignal, true},
+		{"another one", syscall.SIGTERM, 0, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				signals, ended := make(chan os.Signal), false
+				cause := error(nil)
+				go obey(signals, func(err error) { cause = err }, func(status int) { ended = status == exitFailed })
+				signals <- os.Interrupt
+				synctest.Wait()
+				if !errors.Is(cause, errInterrupted) {
+					t.Errorf("cancelled with %v", cause)
+				}
+				time.Sleep(tt.after)
+				signals <- tt.next
+				close(signals)
+				synctest.Wait()
+				if ended != tt.ends {
+					t.Errorf("ended: %v", ended)
+				}
+			})
 		})
 	}
 }

@@ -73,10 +73,7 @@ block device ends where its file system does. Prints the image's digest.
 			if c.NArg() > 2 {
 				return usagef("want INDEX and FILE, not %d arguments", c.NArg())
 			}
-			out, in := c.Args().Get(0), c.Args().Get(1)
-			if out == "" {
-				out = "-"
-			}
+			out, in := argument(c, 0, "-"), c.Args().Get(1)
 			if err := opt.check(out, in); err != nil {
 				return err
 			}
@@ -138,6 +135,9 @@ func makeImage(ctx context.Context, std streams, out, in string, opt makeOptions
 	if err != nil {
 		return err
 	}
+	if size := made.Index.Size(); src.Size >= 0 && size != src.Size {
+		log.Warn("the source changed its size while it was read", "source", in, "before", src.Size, "read", size)
+	}
 	var index bytes.Buffer
 	if _, err := made.Index.WriteTo(&index); err != nil {
 		return err
@@ -185,7 +185,10 @@ func (o makeOptions) indexPlace(std streams, location string, mode fs.FileMode) 
 			return err
 		}, nil
 	}
-	if mode = mode & 0o666; mode == 0 {
+	if mode&(fs.ModeNamedPipe|fs.ModeSocket|fs.ModeCharDevice) != 0 {
+		mode = 0o666 // a pipe's says nothing about what comes out of it
+	}
+	if mode &= 0o666; mode == 0 {
 		mode = 0o666
 	}
 	blobs, name, err := open.Object(location, open.Options{})
@@ -245,3 +248,13 @@ type streams struct {
 }
 
 func streamsOf(c *cli.Context) streams { return streams{c.App.Reader, c.App.Writer, c.App.ErrWriter} }
+
+// argument is the nth argument, or what stands for it if there are fewer. One
+// that is there but empty, a script's unset variable, is no reason to take
+// another place.
+func argument(c *cli.Context, n int, otherwise string) string {
+	if n < c.NArg() {
+		return c.Args().Get(n)
+	}
+	return otherwise
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,7 +25,7 @@ func mountCommand() *cli.Command {
 
 func mountIndexCommand() *cli.Command {
 	cmd := mountFileCommand("mount-index")
-	cmd.Usage = "the same, desync's name for it"
+	cmd.Usage = "what mount does with a disk image, by desync's name"
 	return cmd
 }
 
@@ -45,10 +46,10 @@ the background.
 			"caravel "+name+" --cache=/var/cache/disk.castr http://host/disk.caibx /mnt",
 			"qemu-system-x86_64 -snapshot -drive file=/mnt/disk,format=raw",
 		),
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "call the file `NAME`", Destination: &opt.name},
 			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
-		}, lazyFlags(&opt.lazy)...),
+		}, lazyFlags(&opt.lazy), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usagef("want INDEX and DIR, not %d arguments", c.NArg())

@@ -10,12 +10,17 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"caravel/internal/notify"
 	"caravel/nbd"
 )
+
+// nbdGrace is how long reads in flight may go on when the server is told to
+// end: a store that answers does so in that time, a dead one would not.
+const nbdGrace = 3 * time.Second
 
 type nbdOptions struct {
 	lazy   lazyOptions
@@ -74,7 +79,7 @@ func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOpti
 			Reader:      nbdReader{img, img.reader()},
 		})
 	}
-	server, err := nbd.NewServer(exports, nbd.Options{Log: log})
+	server, err := nbd.NewServer(exports, nbd.Options{Grace: nbdGrace, Log: log})
 	if err != nil {
 		return err
 	}

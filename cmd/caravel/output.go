@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,7 +32,7 @@ func putFile(ctx context.Context, path string, r io.Reader, opt local.Options) e
 	}
 	if st, err := os.Stat(path); err == nil {
 		if !st.Mode().IsRegular() {
-			return putInto(path, r)
+			return putInto(ctx, path, r)
 		}
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return err
@@ -42,11 +42,13 @@ func putFile(ctx context.Context, path string, r io.Reader, opt local.Options) e
 	return local.New(dir, opt).Put(ctx, name, r, -1)
 }
 
-func putInto(path string, r io.Reader) error {
+func putInto(ctx context.Context, path string, r io.Reader) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
+	stop := context.AfterFunc(ctx, func() { f.Close() }) // ends a write that waits for a pipe's reader
+	defer stop()
 	_, err = io.Copy(f, r)
-	return errors.Join(err, f.Close())
+	return cmp.Or(context.Cause(ctx), err, f.Close())
 }

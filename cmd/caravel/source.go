@@ -30,7 +30,7 @@ type opener struct {
 func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
 	o := &opener{opt: opt, queues: map[string]*fetch.Queue{}, log: log}
 	o.where = open.Options{
-		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(opt.timeout)},
+		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(opt.storeTimeout())},
 		Wrap:    o.queue,
 		Log:     log,
 		Stdin:   std.in,
@@ -54,7 +54,7 @@ func stall(timeout time.Duration) time.Duration {
 	if timeout == 0 {
 		return usual
 	}
-	return min(usual, timeout*9/10)
+	return min(usual, timeout*3/4)
 }
 
 // queue puts the queue of its origin in front of a store.
@@ -70,7 +70,7 @@ func (o *opener) queue(s store.Store, from open.Origin) store.Store {
 // queueOptions suit an origin: a disk needs as many requests at a time as there
 // are cores and a few more, a network as many as the link carries.
 func (o *opener) queueOptions(from open.Origin) fetch.Options {
-	f := fetch.Options{Timeout: forEver(o.opt.timeout), Log: o.log}
+	f := fetch.Options{Timeout: forEver(o.opt.storeTimeout()), Log: o.log}
 	if o.opt.severalStores() {
 		f.Tries, f.Try = 2, 10*time.Second // then the next one is asked
 	}
