@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"caravel/store"
@@ -228,12 +229,9 @@ func TestLongOutage(t *testing.T) {
 	var log bytes.Buffer
 	opt := fetch.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
 	o := &origin{}
-	var first time.Time // within the bubble, whose clock is its own
+	first := sync.OnceValue(time.Now) // within the bubble, whose clock is its own
 	o.get = func(_ context.Context, w store.Want, _ int) (*store.Chunk, error) {
-		if first.IsZero() {
-			first = time.Now()
-		}
-		if time.Since(first) < 20*time.Second {
+		if time.Since(first()) < 20*time.Second {
 			return nil, errReset
 		}
 		return o.good(w)
@@ -242,6 +240,7 @@ func TestLongOutage(t *testing.T) {
 		if err := tryGet(q, want(1, store.Demand)); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // for the log
 		text := log.String()
 		if strings.Count(text, "asking again") != 1 || strings.Count(text, "come again") != 1 || !strings.Contains(text, errReset.Error()) {
 			t.Errorf("logged: %s", text)
