@@ -106,7 +106,11 @@ func later(a, b time.Time) time.Time {
 
 // giveUp ends f with an error that says how it was tried.
 func (q *Queue) giveUp(f *flight, cause error, now time.Time) {
-	if cause == nil {
+	switch {
+	case cause != nil:
+	case q.outage.err != nil: // it stood in line behind those who know why
+		cause = fmt.Errorf("no answer; to another request: %w", q.outage.err)
+	default:
 		cause = errors.New("no answer")
 	}
 	err := f.explain(cause, now)

@@ -224,6 +224,27 @@ func TestBackgroundGivesUpQuietly(t *testing.T) {
 	})
 }
 
+// A caller whose chunk stood in line all the time learns what the others met.
+func TestGivenUpInLine(t *testing.T) {
+	o := &origin{}
+	o.get = func(context.Context, store.Want, int) (*store.Chunk, error) {
+		time.Sleep(20 * time.Second)
+		return nil, errReset
+	}
+	opt := fetch.Options{MinWindow: 1, MaxWindow: 1, Timeout: time.Minute}
+	run(t, o, opt, func(t *testing.T, q *fetch.Queue) {
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				if err := tryGet(q, want(i, store.Demand)); !errors.Is(err, errReset) {
+					t.Errorf("%d: got %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
 // Who waits for an origin that is down is told so once, and when it is back.
 func TestLongOutage(t *testing.T) {
 	var log bytes.Buffer

@@ -78,6 +78,7 @@ func (q *Queue) note(text string, f *flight, err error, now time.Time) {
 // to. It passes on what no caller hears as long as the queue tries again.
 type outage struct {
 	since time.Time // zero: there is none
+	err   error     // why, the last time
 	said  bool
 }
 
@@ -86,6 +87,7 @@ const longOutage = 5 * time.Second
 
 // failed takes note of an error after which the origin is asked again.
 func (q *Queue) failed(err error, now time.Time) {
+	q.outage.err = err
 	switch {
 	case q.outage.since.IsZero():
 		q.outage.since = now
