@@ -44,7 +44,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 func newAppOf(commands []*cli.Command, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:      "caravel",
-		Usage:     "deliver disk images and file trees as chunks, and read them lazily",
+		Usage:     "deliver disk images as chunks, and read them lazily",
 		Commands:  commands,
 		Flags:     []cli.Flag{newSwitch("version", "print the version", new(bool))},
 		Reader:    stdin,
