@@ -7,6 +7,7 @@ import (
 
 	"caravel/blockcache"
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 	"caravel/store"
 )
@@ -22,7 +23,7 @@ func (s oneChunk) Has(context.Context, store.Want) (bool, error) { return true, 
 
 func Example() {
 	disk := oneChunk("a very small disk")
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA256), chunker.DefaultParams())
+	b := index.NewBuilder(feature.Blob(chunker.SHA256), chunker.DefaultParams())
 	if err := b.Append(chunker.SHA256.Sum(disk), len(disk)); err != nil {
 		log.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 	"caravel/store"
 )
@@ -130,7 +131,7 @@ func image(t testing.TB, data []byte, sizes ...int) (*index.Index, *fakeStore) {
 	for _, n := range sizes {
 		longest = max(longest, n)
 	}
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA512_256), chunker.Params{Min: 1, Avg: longest, Max: longest})
+	b := index.NewBuilder(feature.Blob(chunker.SHA512_256), chunker.Params{Min: 1, Avg: longest, Max: longest})
 	for i := 0; len(data) > 0; i++ {
 		n := min(sizes[min(i, len(sizes)-1)], len(data))
 		id := chunker.SHA512_256.Sum(data[:n])

@@ -6,12 +6,13 @@ import (
 
 	"caravel/blockcache"
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 )
 
 func TestHoles(t *testing.T) {
 	p := chunker.Params{Min: 16, Avg: 64, Max: 256}
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA512_256), p)
+	b := index.NewBuilder(feature.Blob(chunker.SHA512_256), p)
 	zero := chunker.SHA512_256.Sum(make([]byte, 256))
 	for _, isHole := range []bool{false, true, true, false, true, false} {
 		id := chunker.SHA512_256.Sum([]byte("data"))

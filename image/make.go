@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 	"caravel/store"
 )
@@ -64,7 +65,7 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 	m := &maker{
 		dst:     dst,
 		opt:     opt,
-		builder: index.NewBuilder(index.BlobFlags(opt.Digest), opt.Params),
+		builder: index.NewBuilder(feature.Blob(opt.Digest), opt.Params),
 		zero:    zeroID(opt.Digest, opt.Params.Max),
 		buffers: newBuffers(opt.Params.Max),
 		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"caravel/chunker"
+	"caravel/feature"
 )
 
 // A Builder makes the index of a stream while that is cut. It is for one
@@ -15,7 +16,7 @@ type Builder struct {
 }
 
 // NewBuilder starts the index of a stream that is cut with p.
-func NewBuilder(f Flags, p chunker.Params) *Builder {
+func NewBuilder(f feature.Flags, p chunker.Params) *Builder {
 	return &Builder{Index{Flags: f, Params: p}}
 }
 

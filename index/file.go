@@ -32,11 +32,8 @@ func tableBytes(n int) uint64 { return 16 + rowSize*uint64(n) + tailSize }
 
 // check refuses a header that no index may have.
 func (x *Index) check() error {
-	if unknown := x.Flags &^ knownFlags; unknown != 0 {
-		return fmt.Errorf("index: flags %#x: unknown bits %#x", uint64(x.Flags), uint64(unknown))
-	}
-	if n := x.Flags.normal(); n != x.Flags {
-		return fmt.Errorf("index: flags %#x: not normalized, which would be %#x", uint64(x.Flags), uint64(n))
+	if err := x.Flags.Check(); err != nil {
+		return fmt.Errorf("index: %w", err)
 	}
 	if err := x.Params.Valid(); err != nil {
 		return fmt.Errorf("index: %w", err)

@@ -6,7 +6,7 @@
 // written, so an index that was read and is written back is the same file byte
 // for byte. A new one is put together from the chunks in their order:
 //
-//	b := index.NewBuilder(index.BlobFlags(digest), p)
+//	b := index.NewBuilder(feature.Blob(digest), p)
 //	for chunk, err := range chunker.Chunks(r, p) {
 //		…
 //		err = b.Append(digest.Sum(chunk), len(chunk))
@@ -22,12 +22,13 @@ import (
 	"sort"
 
 	"caravel/chunker"
+	"caravel/feature"
 )
 
 // An Index is a checked list of chunks. It is not changed after it was read or
 // built and may be used by many goroutines.
 type Index struct {
-	Flags  Flags
+	Flags  feature.Flags
 	Params chunker.Params
 
 	rows []row

@@ -10,13 +10,14 @@ import (
 	"testing"
 
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 )
 
 // build returns an index of chunks of the given sizes.
 func build(t testing.TB, p chunker.Params, sizes ...int) *index.Index {
 	t.Helper()
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA512_256), p)
+	b := index.NewBuilder(feature.Blob(chunker.SHA512_256), p)
 	for i, size := range sizes {
 		if err := b.Append(chunker.ID{byte(i)}, size); err != nil {
 			t.Fatal(err)
@@ -26,7 +27,7 @@ func build(t testing.TB, p chunker.Params, sizes ...int) *index.Index {
 }
 
 func TestBuilderRefuses(t *testing.T) {
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA256), chunker.Params{Min: 10, Avg: 20, Max: 30})
+	b := index.NewBuilder(feature.Blob(chunker.SHA256), chunker.Params{Min: 10, Avg: 20, Max: 30})
 	if err := b.Append(chunker.ID{1}, 5); err != nil { // only the maximum is a limit
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestBuilderRefuses(t *testing.T) {
 
 // What Index returned stays as it is when the Builder goes on.
 func TestIndexIsASnapshot(t *testing.T) {
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA256), chunker.DefaultParams())
+	b := index.NewBuilder(feature.Blob(chunker.SHA256), chunker.DefaultParams())
 	var snapshots []*index.Index
 	for i := range 100 {
 		snapshots = append(snapshots, b.Index())
@@ -67,9 +68,9 @@ func TestIndexIsASnapshot(t *testing.T) {
 
 // What Read would refuse is not written.
 func TestWriteToRefuses(t *testing.T) {
-	blob := index.BlobFlags(chunker.SHA512_256)
+	blob := feature.Blob(chunker.SHA512_256)
 	for _, tt := range []struct {
-		flags index.Flags
+		flags feature.Flags
 		p     chunker.Params
 		want  string
 	}{
@@ -178,7 +179,7 @@ func TestFind(t *testing.T) {
 func Example() {
 	p := chunker.Params{Min: 64, Avg: 256, Max: 1024}
 	digest := chunker.SHA512_256
-	b := index.NewBuilder(index.BlobFlags(digest), p)
+	b := index.NewBuilder(feature.Blob(digest), p)
 	for chunk, err := range chunker.Chunks(bytes.NewReader(make([]byte, 2500)), p) {
 		if err != nil {
 			fmt.Println(err)
@@ -213,7 +214,7 @@ func sized(b *testing.B, n int) *index.Index {
 	b.Helper()
 	rng := rand.New(rand.NewPCG(3, 4))
 	p := chunker.DefaultParams()
-	x := index.NewBuilder(index.BlobFlags(chunker.SHA512_256), p)
+	x := index.NewBuilder(feature.Blob(chunker.SHA512_256), p)
 	for i := range n {
 		size := min(p.Min+int(rng.ExpFloat64()*49535), p.Max)
 		if err := x.Append(chunker.ID{byte(i), byte(i >> 8)}, size); err != nil {

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"caravel/chunker"
+	"caravel/feature"
 )
 
 // Read reads an index file to its end and checks all of it. size is the file's
@@ -65,7 +66,7 @@ func (d *decoder) header() (*Index, error) {
 		}
 	}
 	x := &Index{
-		Flags:  Flags(u64(b, 2)),
+		Flags:  feature.Flags(u64(b, 2)),
 		Params: chunker.Params{Min: int(u64(b, 3)), Avg: int(u64(b, 4)), Max: int(u64(b, 5))},
 	}
 	if err := x.check(); err != nil {

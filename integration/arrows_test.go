@@ -15,7 +15,8 @@ import (
 // that is not named here, or an import that is not listed, fails the test.
 var below = map[string][]string{
 	"chunker":           {},
-	"index":             {"chunker"},
+	"feature":           {"chunker"},
+	"index":             {"chunker", "feature"},
 	"store":             {"chunker"},
 	"store/local":       {"store"},
 	"store/http":        {"store"},
@@ -24,7 +25,7 @@ var below = map[string][]string{
 	"store/storetest":   {"chunker", "store"},
 	"blockcache":        {"chunker", "index", "store"},
 	"prefetch":          {"blockcache", "chunker", "index", "store"},
-	"image":             {"chunker", "index", "store"},
+	"image":             {"chunker", "feature", "index", "store"},
 	"nbd":               {"internal/hush"},
 	"fusefs":            {"internal/hush"},
 	"loop":              {},

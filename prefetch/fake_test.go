@@ -10,6 +10,7 @@ import (
 
 	"caravel/blockcache"
 	"caravel/chunker"
+	"caravel/feature"
 	"caravel/index"
 	"caravel/store"
 )
@@ -129,7 +130,7 @@ func image(t testing.TB, n int) (*index.Index, *slowStore) {
 	rng := rand.NewChaCha8([32]byte{9})
 	_, _ = rng.Read(data)
 	s := &slowStore{delay: 20 * time.Millisecond, plain: make(map[chunker.ID][]byte), gets: make(map[chunker.ID]int)}
-	b := index.NewBuilder(index.BlobFlags(chunker.SHA256), chunker.Params{Min: chunk, Avg: chunk, Max: chunk})
+	b := index.NewBuilder(feature.Blob(chunker.SHA256), chunker.Params{Min: chunk, Avg: chunk, Max: chunk})
 	for ; len(data) > 0; data = data[chunk:] {
 		id := chunker.SHA256.Sum(data[:chunk])
 		s.plain[id] = data[:chunk:chunk]
