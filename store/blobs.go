@@ -18,6 +18,7 @@ type Info struct {
 	Size    int64     // of the whole object, whatever range was opened; -1: unknown
 	Tag     string    // changes when the object does (an ETag); "": unknown
 	ModTime time.Time // zero: unknown
+	Whole   bool      // a range was asked for, and the backend had to read all before it as well
 }
 
 // Blobs keeps named objects: a directory, a bucket, a web server's folder.

@@ -125,7 +125,9 @@ func accept(resp *nethttp.Response, b *body, r store.Range) (store.Info, error) 
 			return store.Info{}, err
 		}
 	}
-	return describe(resp, resp.ContentLength), nil
+	info := describe(resp, resp.ContentLength)
+	info.Whole = ranged
+	return info, nil
 }
 
 // acceptPart takes a 206.

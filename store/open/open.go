@@ -35,7 +35,8 @@ type Options struct {
 	Log *slog.Logger // nil: discard
 
 	Stdin   io.Reader     // what - stands for; nil: os.Stdin
-	Timeout time.Duration // how long Read and Reader try to get something; 0: 60 s; < 0: for ever
+	Timeout time.Duration // how long Read, Reader and At try to get something; 0: 60 s; < 0: for ever
+	Memory  int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
 }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
@@ -144,7 +145,7 @@ func Reader(ctx context.Context, location string, opt Options) (io.ReadCloser, s
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	return resume(ctx, b, name, opt.Timeout, opt.Log)
+	return resume(ctx, b, name, store.Range{}, opt.Timeout, opt.Log)
 }
 
 // Read is Reader for what fits into memory: it is an error if there are more

@@ -34,7 +34,8 @@ type resumed struct {
 
 	body io.ReadCloser // nil before the first answer
 	info store.Info
-	off  int64 // of the next byte
+	want store.Range // what was asked for
+	off  int64       // of the next byte
 
 	tries int       // since a byte came
 	since time.Time // of the first of them
@@ -43,9 +44,9 @@ type resumed struct {
 	said  bool          // that it is tried again
 }
 
-// resume opens an object to be read whole.
-func resume(ctx context.Context, b store.Blobs, name string, timeout time.Duration, log *slog.Logger) (io.ReadCloser, store.Info, error) {
-	r := &resumed{ctx: ctx, blobs: b, name: name, timeout: cmp.Or(timeout, time.Minute), log: log}
+// resume opens an object, or a part of it, to be read whole.
+func resume(ctx context.Context, b store.Blobs, name string, want store.Range, timeout time.Duration, log *slog.Logger) (io.ReadCloser, store.Info, error) {
+	r := &resumed{ctx: ctx, blobs: b, name: name, want: want, off: want.Off, timeout: cmp.Or(timeout, time.Minute), log: log}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -83,7 +84,7 @@ func (r *resumed) progress() { r.tries, r.since, r.pause = 0, time.Now(), firstP
 // resumable reports whether a second answer could be told from one about
 // another version.
 func (r *resumed) resumable() bool {
-	return r.off == 0 || r.info.Tag != "" || !r.info.ModTime.IsZero()
+	return r.off == r.want.Off || r.info.Tag != "" || !r.info.ModTime.IsZero()
 }
 
 // connect opens the object where the last body broke, until that works or is of
@@ -105,7 +106,11 @@ func (r *resumed) connect(err error) error {
 func (r *resumed) open() error {
 	began := time.Now()
 	defer func() { r.took = time.Since(began) }()
-	body, info, err := r.blobs.Open(r.ctx, r.name, store.Range{Off: r.off})
+	rest := store.Range{Off: r.off}
+	if r.want.Len > 0 {
+		rest.Len = r.want.Off + r.want.Len - r.off
+	}
+	body, info, err := r.blobs.Open(r.ctx, r.name, rest)
 	switch {
 	case err != nil:
 		return err

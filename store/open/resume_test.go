@@ -86,7 +86,7 @@ func TestResume(t *testing.T) {
 				s := &script{lines: tt.lines}
 				began := time.Now()
 				var got []byte
-				r, _, err := resume(t.Context(), s, "file", 0, nil)
+				r, _, err := resume(t.Context(), s, "file", store.Range{}, 0, nil)
 				if err == nil {
 					got, err = io.ReadAll(r)
 					r.Close()
@@ -113,7 +113,7 @@ func TestResumeCancelled(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		began := time.Now()
-		_, _, err := resume(ctx, &script{lines: []line{{err: errors.New("down")}}}, "file", -1, nil)
+		_, _, err := resume(ctx, &script{lines: []line{{err: errors.New("down")}}}, "file", store.Range{}, -1, nil)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Minute {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}

@@ -1,0 +1,237 @@
+package open
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"caravel/store"
+)
+
+const (
+	// blockSize is the unit in which a remote file is read and kept: at 20 ms
+	// a round trip and 1 Gbit/s, half a millisecond of the link.
+	blockSize = 64 << 10
+
+	// hints is how many blocks that nobody waits for may be under way.
+	hints = 64
+)
+
+// A remote is a file behind a network, read in blocks.
+type remote struct {
+	blobs   store.Blobs
+	name    string
+	info    store.Info // of the first answer: all others must be of the same file
+	timeout time.Duration
+	log     *slog.Logger
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	kept    *simplelru.LRU[int64, []byte] // by block number; guarded by mu
+	flights map[int64]*flight             // guarded by mu
+	hinted  int                           // flights that began as hints; guarded by mu
+	closed  bool                          // guarded by mu
+}
+
+// A flight is a block under way.
+type flight struct {
+	waiters int  // who wants it, a hint counted as one; guarded by remote.mu
+	hinted  bool // whether it began as a hint; guarded by remote.mu
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when data and err are set
+	data    []byte
+	err     error
+}
+
+// atRemote opens a file with the request for its first block.
+func atRemote(ctx context.Context, b store.Blobs, name string, opt Options) (*File, error) {
+	r := &remote{blobs: b, name: name, timeout: opt.Timeout, log: opt.Log, flights: map[int64]*flight{}}
+	body, info, err := resume(ctx, b, name, store.Range{Len: blockSize}, opt.Timeout, opt.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if info.Size < 0 || info.Whole && info.Size > blockSize {
+		return r.spool(ctx)
+	}
+	first := make([]byte, min(blockSize, info.Size))
+	if _, err := io.ReadFull(body, first); err != nil {
+		return nil, err
+	}
+	blocks := max(cmp.Or(opt.Memory, 64<<20)/blockSize, 16)
+	if r.kept, err = simplelru.NewLRU[int64, []byte](int(blocks), nil); err != nil {
+		return nil, err
+	}
+	r.kept.Add(0, first)
+	r.info = info
+	r.life, r.end = context.WithCancel(context.Background())
+	return &File{readerAt: r, size: info.Size}, nil
+}
+
+// spool fetches all of a file of which there are no ranges.
+func (r *remote) spool(ctx context.Context) (*File, error) {
+	body, _, err := resume(ctx, r.blobs, r.name, store.Range{}, r.timeout, r.log)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return spool(ctx, body, r.name)
+}
+
+func (r *remote) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("open: %s: %w: offset %d", r.name, fs.ErrInvalid, off)
+	}
+	end := off + min(int64(len(p)), max(r.info.Size-off, 0))
+	if end <= off {
+		return 0, eof(len(p))
+	}
+	first, last := off/blockSize, (end-1)/blockSize
+	for i := first + 1; i <= last; i++ {
+		r.Want(i*blockSize, 1)
+	}
+	for i := first; i <= last; i++ {
+		data, err := r.block(ctx, i)
+		if err != nil {
+			return n, err
+		}
+		skip := max(off-i*blockSize, 0)
+		n += copy(p[n:], data[skip:])
+	}
+	return n, eof(len(p) - n)
+}
+
+// eof is io.EOF if something is missing.
+func eof(missing int) error {
+	if missing > 0 {
+		return io.EOF
+	}
+	return nil
+}
+
+// block returns a block, which must not be changed, and waits for it.
+func (r *remote) block(ctx context.Context, i int64) ([]byte, error) {
+	r.mu.Lock()
+	if data, ok := r.kept.Get(i); ok {
+		r.mu.Unlock()
+		return data, nil
+	}
+	if r.closed {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("open: %s: %w", r.name, fs.ErrClosed)
+	}
+	f := r.fly(i)
+	f.waiters++
+	r.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.data, f.err
+	case <-ctx.Done():
+		r.leave(i, f)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// fly is the flight of a block, begun if there is none. The caller holds mu and
+// counts itself among the waiters.
+func (r *remote) fly(i int64) *flight {
+	if f := r.flights[i]; f != nil {
+		return f
+	}
+	ctx, cancel := context.WithCancel(r.life)
+	f := &flight{cancel: cancel, done: make(chan struct{})}
+	r.flights[i] = f
+	r.work.Go(func() {
+		f.data, f.err = r.fetch(ctx, i)
+		cancel()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.flights[i] == f {
+			delete(r.flights, i)
+		}
+		if f.err == nil {
+			r.kept.Add(i, f.data)
+		}
+		if f.hinted {
+			r.hinted--
+		}
+		close(f.done)
+	})
+	return f
+}
+
+// leave ends a flight that nobody waits for any more.
+func (r *remote) leave(i int64, f *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.waiters--
+	if f.waiters == 0 && r.flights[i] == f {
+		delete(r.flights, i) // who comes now needs another one
+		f.cancel()
+	}
+}
+
+func (r *remote) fetch(ctx context.Context, i int64) ([]byte, error) {
+	want := store.Range{Off: i * blockSize, Len: min(blockSize, r.info.Size-i*blockSize)}
+	body, info, err := resume(ctx, r.blobs, r.name, want, r.timeout, r.log)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if info.Tag != r.info.Tag || !info.ModTime.Equal(r.info.ModTime) || info.Size != r.info.Size {
+		return nil, fmt.Errorf("open: %s in %s: changed since it was opened: %w", r.name, r.blobs, store.ErrRefused)
+	}
+	data := make([]byte, want.Len)
+	if _, err := io.ReadFull(body, data); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("open: %s in %s: offset %d: %w", r.name, r.blobs, want.Off, err)
+	}
+	return data, nil
+}
+
+func (r *remote) Want(off, n int64) {
+	if off < 0 || n <= 0 || off >= r.info.Size {
+		return
+	}
+	last := (min(n, r.info.Size-off) + off - 1) / blockSize
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := off / blockSize; i <= last && r.hinted < hints && !r.closed; i++ {
+		if r.kept.Contains(i) || r.flights[i] != nil {
+			continue
+		}
+		f := r.fly(i)
+		f.waiters, f.hinted = 1, true
+		r.hinted++
+	}
+}
+
+func (r *remote) Has(off int64) (bool, int64) {
+	i := off / blockSize
+	end := min((i+1)*blockSize, r.info.Size)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return off >= 0 && off < r.info.Size && r.kept.Contains(i), end
+}
+
+func (r *remote) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.end()
+	r.work.Wait()
+	return nil
+}
