@@ -68,8 +68,8 @@ const (
 
 // Groups of features.
 const (
-	All    = 1<<33 - 1 // all that says something of an entry
-	making = ExcludeFile | SHA512_256 | ExcludeSubmounts | ExcludeNoDump
+	All    Flags = 1<<33 - 1 // all that says something of an entry
+	making       = ExcludeFile | SHA512_256 | ExcludeSubmounts | ExcludeNoDump
 
 	// UIDs and Times are the widths and the granularities that exclude one
 	// another.
