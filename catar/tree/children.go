@@ -1,0 +1,72 @@
+package tree
+
+import (
+	"context"
+)
+
+// A Child is an entry of a directory with its name.
+type Child struct {
+	Name string
+	Attr
+}
+
+// Children are a directory's, in the archive's order. Their heads are fetched
+// together.
+func (t *Tree) Children(ctx context.Context, dir ID) ([]Child, error) {
+	all, err := t.children(ctx, dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Child, all.n)
+	for i := range list {
+		id := all.id(i)
+		e := t.entries.at(uint32(id))
+		list[i] = Child{t.names.text(e.name, 0, int(e.nameLen)), e.attr(id)}
+	}
+	return list, nil
+}
+
+// children returns all of a directory's children. Each read takes one of the
+// slots; nil: there are as many as the options say.
+func (t *Tree) children(ctx context.Context, id ID, slots slots) (*children, error) {
+	e, d, err := t.directory(id)
+	if err != nil {
+		return nil, err
+	}
+	if all := d.all.Load(); all != nil {
+		return all, nil
+	}
+	return t.lists.do(ctx, id, func(ctx context.Context) (*children, error) {
+		if all := d.all.Load(); all != nil {
+			return all, nil // the flight before this one has just landed
+		}
+		if slots == nil {
+			slots = t.slots()
+		}
+		if err := slots.take(ctx); err != nil {
+			return nil, err
+		}
+		tb, err := t.table(ctx, id, e, d)
+		slots.give()
+		if err != nil {
+			return nil, err
+		}
+		return newLoader(t, id, e, tb, slots).load(ctx, d)
+	})
+}
+
+// slots bound the reads at one time.
+type slots chan struct{}
+
+func (t *Tree) slots() slots { return make(slots, t.opt.InFlight) }
+
+func (s slots) take(ctx context.Context) error {
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s slots) give() { <-s }

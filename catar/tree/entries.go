@@ -1,0 +1,169 @@
+package tree
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"sync/atomic"
+
+	"caravel/catar"
+)
+
+// An entry is kept for every node that was seen. It does not change after it
+// was added, so it is read without a lock. It has no pointers: a million of
+// them cost the garbage collector nothing.
+type entry struct {
+	head, end int64 // from the ENTRY record to the end
+	mtime     int64
+	body      uint32 // length of its metadata from the ENTRY record on
+	name      uint32 // where the arena has it; a link's target, if kept, follows
+	uid, gid  uint32
+	parent    ID
+	extra     uint32 // a directory's number, a link's length, a device's numbers
+	mode      uint16
+	bits      uint8
+	nameLen   uint8
+	depth     uint8 // 0: the root
+}
+
+// The bits of an entry.
+const (
+	plain  = 1 << iota // see Attr
+	xattrs             // see Attr
+	target             // the arena has the target of the link
+)
+
+// The types in a mode, as Linux has them.
+const (
+	typeMask  = 0o170000
+	typeChar  = 0o020000
+	typeDir   = 0o040000
+	typeBlock = 0o060000
+	typeFile  = 0o100000
+	typeLink  = 0o120000
+)
+
+// keptTarget is the length up to which the targets of links are kept.
+const keptTarget = 256
+
+func isDir[M uint16 | uint32](mode M) bool { return uint32(mode)&typeMask == typeDir }
+
+func (e *entry) bodyAt() int64 { return e.head + int64(e.body) }
+
+// start is where the entry's first record is.
+func (e *entry) start() int64 {
+	if e.nameLen == 0 {
+		return e.head
+	}
+	return e.head - header - int64(e.nameLen) - 1
+}
+
+func (e *entry) attr(id ID) Attr {
+	a := Attr{
+		ID:     id,
+		Ino:    uint64(e.head) + 1,
+		Mode:   uint32(e.mode),
+		UID:    e.uid,
+		GID:    e.gid,
+		MTime:  e.mtime,
+		Plain:  e.bits&plain != 0,
+		XAttrs: e.bits&xattrs != 0,
+	}
+	switch e.mode & typeMask {
+	case typeFile:
+		a.Size = e.end - e.bodyAt()
+	case typeLink:
+		a.Size = int64(e.extra)
+	case typeChar, typeBlock:
+		a.Major, a.Minor = e.extra>>minorBits, e.extra&(1<<minorBits-1)
+	}
+	return a
+}
+
+// A dir is what a directory has beside its entry.
+type dir struct {
+	all     atomic.Pointer[children]    // nil: not all of them are known
+	table   atomic.Pointer[catar.Table] // nil: not read, or not needed any more
+	goodbye int64                       // where the table is; does not change
+	single  []ID                        // until all is set, the children seen, by where they are; under Tree.mu
+}
+
+// one finds the child of a directory that has its ENTRY at head among those
+// seen singly, or where in their order it would stand. The caller holds t.mu.
+func (t *Tree) one(d *dir, head int64) (at int, ok bool) {
+	return slices.BinarySearchFunc(d.single, head, func(id ID, head int64) int {
+		return cmp.Compare(t.entries.at(uint32(id)).head, head)
+	})
+}
+
+// children are all those of a directory, in the archive's order.
+type children struct {
+	n      int
+	first  ID       // if ids is nil, the children are numbered from here
+	ids    []ID     // some were seen before the others
+	byName []uint32 // their positions by the order of names; nil: it is the archive's
+}
+
+var noChildren = &children{}
+
+func (c *children) id(i int) ID {
+	if c.ids != nil {
+		return c.ids[i]
+	}
+	return c.first + ID(i)
+}
+
+// found is an entry before it is added.
+type found struct {
+	entry
+	name    string
+	target  string
+	goodbye int64        // of a directory
+	table   *catar.Table // of a directory, if it came along
+}
+
+// what names the entry in an error.
+func (f *found) what() string {
+	if f.head == 0 {
+		return "the root"
+	}
+	return fmt.Sprintf("entry %q", f.name)
+}
+
+// add gives an entry its number. The caller holds t.mu.
+func (t *Tree) add(f found) (ID, error) {
+	id := t.entries.len()
+	if id == math.MaxUint32 {
+		return 0, fmt.Errorf("tree: offset %d: more than %d entries", f.head, id-1)
+	}
+	e := f.entry
+	keep := f.target
+	if len(keep) > keptTarget {
+		keep = ""
+	}
+	var ok bool
+	if e.name, ok = t.names.put(f.name, keep); !ok {
+		return 0, fmt.Errorf("tree: offset %d: more than 4 GiB of names", f.head)
+	}
+	if keep != "" {
+		e.bits |= target
+	}
+	if isDir(e.mode) {
+		e.extra = uint32(t.dirs.len())
+		d := t.dirs.next()
+		d.goodbye = f.goodbye
+		if f.table != nil && f.table.Len() == 0 {
+			d.all.Store(noChildren)
+		} else {
+			d.table.Store(f.table)
+		}
+		t.dirs.publish()
+	}
+	if f.head == 0 {
+		e.parent = Root
+	}
+	*t.entries.next() = e
+	t.entries.publish()
+	return ID(id), nil
+}

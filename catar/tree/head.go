@@ -1,0 +1,242 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+	"syscall"
+
+	"caravel/catar"
+)
+
+const (
+	headGuess = 512  // bytes read of a node's start
+	tailGuess = 1024 // and of its end, where a directory has its table
+
+	bigRead   = 1 << 20               // what takes more memory than this is read one at a time
+	smallNode = headGuess + tailGuess // a node that is read whole
+	header    = 16                    // of a record
+	minEntry  = 64                    // ENTRY
+	maxAbove  = catar.MaxDepth - 1    // directories above an entry
+	minorBits = 20                    // of a device's numbers
+)
+
+// fetch reads the node in a span of the directory parent, and if it is a
+// directory where its table is, in one round. A table that does not fit the
+// guess is left for later.
+func (t *Tree) fetch(ctx context.Context, s catar.Span, parent ID, depth int) (found, error) {
+	n := s.End - s.Start
+	if n <= smallNode {
+		b := make([]byte, n)
+		if err := t.read(ctx, b, s.Start); err != nil {
+			return found{}, err
+		}
+		return t.parse(ctx, b, b, s, parent, depth)
+	}
+	var tail [tailGuess]byte
+	var tailErr error
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var other sync.WaitGroup
+	other.Go(func() { tailErr = t.read(ctx, tail[:], s.End-tailGuess) })
+	head := make([]byte, headGuess)
+	err := t.read(ctx, head, s.Start)
+	if err != nil {
+		cancel()
+	}
+	other.Wait()
+	if err != nil {
+		return found{}, err
+	}
+	f, err := t.parse(ctx, head, tail[:], s, parent, depth)
+	if tailErr != nil && isDir(f.mode) {
+		return found{}, tailErr
+	}
+	return f, err
+}
+
+// parse makes an entry of the node in the span s. head holds its first bytes,
+// tail its last ones, or nothing if they come later; what they lack is read.
+func (t *Tree) parse(ctx context.Context, head, tail []byte, s catar.Span, parent ID, depth int) (found, error) {
+	n, err := t.parseHead(ctx, head, s)
+	if err != nil {
+		return found{}, err
+	}
+	f, err := t.found(n, s, parent, depth)
+	if err == nil && isDir(f.mode) && tail != nil {
+		return t.parseTail(ctx, f, tail)
+	}
+	return f, err
+}
+
+// parseHead reads the head of the node in the span s out of b, its first bytes,
+// and gets more of them as far as they are needed.
+func (t *Tree) parseHead(ctx context.Context, b []byte, s catar.Span) (*catar.Node, error) {
+	small := true
+	for {
+		n, flags, err := catar.ParseHead(b, s.Start, s.End, t.flags)
+		if err == nil {
+			if t.entries.len() == 0 {
+				t.flags = flags // this is Open, reading the root
+			}
+			return n, nil
+		}
+		short, ok := errors.AsType[*catar.ShortError](err)
+		if !ok {
+			return nil, err
+		}
+		need, most := int64(short.Need), s.End-s.Start
+		if need <= int64(len(b)) || need > most {
+			return nil, fmt.Errorf("tree: offset %d: the node's head needs %d bytes, it has %d", s.Start, need, most)
+		}
+		if need > bigRead && small {
+			small = false
+			if err := t.takeBig(ctx); err != nil {
+				return nil, err
+			}
+			defer t.giveBig()
+		}
+		if b, err = t.extend(ctx, b, s.Start, short.Need); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// extend returns the n bytes at off, of which b has the first ones.
+func (t *Tree) extend(ctx context.Context, b []byte, off int64, n int) ([]byte, error) {
+	have := len(b)
+	b = append(make([]byte, 0, n), b...)[:n]
+	return b, t.read(ctx, b[have:], off+int64(have))
+}
+
+// takeBig waits until nobody else reads something of more than bigRead bytes: a
+// hostile archive shall not have all readers at once take all they may.
+func (t *Tree) takeBig(ctx context.Context) error {
+	select {
+	case t.big <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *Tree) giveBig() { <-t.big }
+
+// read fills p.
+func (t *Tree) read(ctx context.Context, p []byte, off int64) error {
+	n, err := t.src.ReadAt(ctx, p, off)
+	switch {
+	case n == len(p):
+		return nil
+	case err == nil || err == io.EOF:
+		return fmt.Errorf("tree: offset %d: %w, in an archive of %d bytes", off+int64(n), io.ErrUnexpectedEOF, t.size)
+	}
+	return err
+}
+
+// found makes an entry of the node n in the span s. The parser has checked n;
+// what is checked again here is what the rest of the package relies on.
+func (t *Tree) found(n *catar.Node, s catar.Span, parent ID, depth int) (found, error) {
+	bad := func(why string, args ...any) (found, error) {
+		return found{}, fmt.Errorf("tree: offset %d: entry %q: %s", s.Start, n.Name, fmt.Sprintf(why, args...))
+	}
+	body, rest := n.Body-n.Head, s.End-n.Body
+	switch {
+	case depth > maxAbove:
+		return bad("more than %d levels", catar.MaxDepth)
+	case len(n.Name) > catar.MaxName, (n.Name == "") != (s.Start == 0):
+		return bad("a name of %d bytes", len(n.Name))
+	case body < minEntry, body > math.MaxUint32, rest < 0:
+		return bad("its content is at %d, its end at %d", n.Body, s.End)
+	case n.Mode&^(typeMask|0o7777) != 0:
+		return bad("mode %#o", n.Mode)
+	}
+	f := found{name: n.Name, entry: entry{
+		head: n.Head, end: s.End, mtime: n.MTime, body: uint32(body),
+		uid: n.UID, gid: n.GID, parent: parent, mode: uint16(n.Mode), bits: bits(&n.Entry),
+		nameLen: uint8(len(n.Name)), depth: uint8(depth),
+	}}
+	if f.start() != s.Start {
+		return bad("its ENTRY is at %d", n.Head)
+	}
+	switch n.Mode & typeMask {
+	case typeDir:
+		if rest < minTable {
+			return bad("%d bytes are too few for a directory's table", rest)
+		}
+		return f, nil
+	case typeFile:
+		if n.Size != rest {
+			return bad("a payload of %d bytes in a place of %d", n.Size, rest)
+		}
+		return f, nil
+	case typeLink:
+		f.target, f.extra = n.Target, uint32(len(n.Target))
+	case typeChar, typeBlock:
+		if n.Minor >= 1<<minorBits || n.Major >= 1<<(32-minorBits) {
+			return bad("device %d:%d", n.Major, n.Minor)
+		}
+		f.extra = n.Major<<minorBits | n.Minor
+	}
+	if rest != 0 {
+		return bad("%d bytes behind its end", rest)
+	}
+	return f, nil
+}
+
+func bits(e *catar.Entry) (b uint8) {
+	if len(e.XAttrs) > 0 || e.ACL != nil || e.SELinux != "" || e.FCaps != nil {
+		b |= xattrs
+	}
+	if b == 0 && e.Flags == 0 && e.User == "" && e.Group == "" && e.ProjID == 0 {
+		b |= plain
+	}
+	return b
+}
+
+// Entry reads all of an entry.
+func (t *Tree) Entry(ctx context.Context, id ID) (*catar.Node, error) {
+	e := t.at(id)
+	if e == nil {
+		_, _, err := t.directory(id)
+		return nil, err
+	}
+	s := catar.Span{Start: e.start(), End: e.end}
+	size := min(e.bodyAt()+header, s.End) - s.Start // up to what shows that the head is over
+	if size > bigRead {
+		size = headGuess // parseHead sees to it that the memory is there
+	}
+	b := make([]byte, size)
+	if err := t.read(ctx, b, s.Start); err != nil {
+		return nil, err
+	}
+	n, err := t.parseHead(ctx, b, s)
+	if err != nil {
+		return nil, err
+	}
+	n.Depth = int(e.depth)
+	return n, nil
+}
+
+// Target is where a symbolic link points; the error for all others matches
+// syscall.EINVAL.
+func (t *Tree) Target(ctx context.Context, id ID) (string, error) {
+	e := t.at(id)
+	switch {
+	case e == nil:
+		_, _, err := t.directory(id)
+		return "", err
+	case e.mode&typeMask != typeLink:
+		return "", &nameError{t.Name(id), syscall.EINVAL}
+	case e.bits&target != 0:
+		return t.names.text(e.name, int(e.nameLen), int(e.extra)), nil
+	}
+	n, err := t.Entry(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return n.Target, nil
+}

@@ -1,0 +1,241 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"caravel/catar"
+	"caravel/feature"
+)
+
+// A loader reads the children of one directory.
+type loader struct {
+	t     *Tree
+	dir   ID
+	depth int // the children's
+	table *catar.Table
+	slots slots
+
+	got   [][]pending // in blocks, which are made when they are needed
+	nodes []*pending  // those that are nodes, once all are here
+}
+
+// A pending child has been read. With an empty name, it is to be left out.
+type pending struct {
+	found
+	tail []byte // its last bytes, if it may be a directory and its head was read elsewhere
+}
+
+const pendingBlock = 1 << 12
+
+func newLoader(t *Tree, id ID, e *entry, tb *catar.Table, slots slots) *loader {
+	blocks := (tb.Len() + pendingBlock - 1) / pendingBlock
+	return &loader{t: t, dir: id, depth: int(e.depth) + 1, table: tb, slots: slots, got: make([][]pending, blocks)}
+}
+
+// load reads the children, and adds them to the tree when all are well.
+func (l *loader) load(ctx context.Context, d *dir) (*children, error) {
+	if err := l.read(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.finish(ctx); err != nil {
+		return nil, err
+	}
+	byName, err := l.order()
+	if err != nil {
+		return nil, err
+	}
+	return l.publish(d, byName)
+}
+
+func (l *loader) at(i int) *pending { return &l.got[i/pendingBlock][i%pendingBlock] }
+
+// makeRoom makes the blocks for the children of a run. A table may claim any
+// number of them: memory is taken as they turn out to be there.
+func (l *loader) makeRoom(r run) {
+	for b := r.first / pendingBlock; b <= r.last/pendingBlock; b++ {
+		if l.got[b] == nil {
+			l.got[b] = make([]pending, min(pendingBlock, l.table.Len()-b*pendingBlock))
+		}
+	}
+}
+
+// read reads all heads, and the tails of what may be directories.
+func (l *loader) read(ctx context.Context) error {
+	n, only := 0, run{}
+	for r := range runs(l.table) {
+		if n++; n > 1 {
+			break
+		}
+		only = r
+	}
+	if n == 1 {
+		if err := l.slots.take(ctx); err != nil {
+			return err
+		}
+		defer l.slots.give()
+		l.makeRoom(only)
+		return l.readRun(ctx, only)
+	}
+	l.t.hint(l.table, hintsPerRead*l.t.opt.InFlight)
+	g, ctx := errgroup.WithContext(ctx)
+	var stopped error
+	for r := range runs(l.table) {
+		if stopped = l.slots.take(ctx); stopped != nil {
+			break
+		}
+		l.makeRoom(r)
+		g.Go(func() error {
+			defer l.slots.give()
+			return l.readRun(ctx, r)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return stopped
+}
+
+// readRun reads what lies in a run.
+func (l *loader) readRun(ctx context.Context, r run) error {
+	p := buffers.Get().(*[maxRun]byte)
+	defer buffers.Put(p)
+	b := p[:r.end-r.off]
+	if err := l.t.read(ctx, b, r.off); err != nil {
+		return err
+	}
+	for i := r.first; i <= r.last; i++ {
+		s := l.table.Span(i)
+		if i == r.first && r.tailFirst {
+			l.at(i).tail = keepTail(b[:s.End-r.off], s.End)
+			continue
+		}
+		node := b[s.Start-r.off : min(s.End, r.end)-r.off]
+		tail := node
+		if i == r.last && r.headLast {
+			tail = nil
+		}
+		f, err := l.t.parse(ctx, node, tail, s, l.dir, l.depth)
+		if errors.Is(err, catar.ErrNoNode) {
+			continue
+		}
+		if err == nil {
+			err = belongs(l.table, s, f.name)
+		}
+		if err != nil {
+			return err
+		}
+		l.at(i).found = f
+	}
+	return nil
+}
+
+// keepTail returns what is worth keeping of a node's last bytes before it is
+// known what kind of node it is: as much of its table as there is, if there
+// seems to be one.
+func keepTail(b []byte, end int64) []byte {
+	const mark = 0x57446fa533702943 // of most files it is not worth an error that it is not there
+	if binary.LittleEndian.Uint64(b[len(b)-8:]) != mark {
+		return nil
+	}
+	goodbye, _, err := catar.ParseTail(b[len(b)-catar.TailSize:], end)
+	if err != nil {
+		return nil
+	}
+	n := min(max(end-goodbye, catar.TailSize), int64(len(b)))
+	return slices.Clone(b[int64(len(b))-n:])
+}
+
+// finish collects what is a node, and completes the directories.
+func (l *loader) finish(ctx context.Context) error {
+	l.nodes = make([]*pending, 0, l.table.Len())
+	for i := range l.table.Len() {
+		p := l.at(i)
+		if p.name == "" {
+			continue
+		}
+		if isDir(p.mode) && p.goodbye == 0 {
+			f, err := l.t.parseTail(ctx, p.found, p.tail)
+			if err != nil {
+				return err
+			}
+			p.found = f
+		}
+		l.nodes = append(l.nodes, p)
+	}
+	return nil
+}
+
+// order makes sure that the names are sorted and none is there twice. In an
+// archive of desync's they need not be sorted; then it returns their order.
+func (l *loader) order() (byName []uint32, err error) {
+	sorted := true
+	for i := 1; i < len(l.nodes) && sorted; i++ {
+		last, this := &l.nodes[i-1].found, &l.nodes[i].found
+		switch c := cmp.Compare(last.name, this.name); {
+		case c == 0:
+			return nil, duplicate(this)
+		case c > 0 && l.t.flags != feature.Desync:
+			return nil, fmt.Errorf("tree: offset %d: name %q after %q: not sorted", this.start(), this.name, last.name)
+		case c > 0:
+			sorted = false
+		}
+	}
+	if sorted {
+		return nil, nil
+	}
+	byName = make([]uint32, len(l.nodes))
+	for i := range byName {
+		byName[i] = uint32(i)
+	}
+	slices.SortFunc(byName, func(a, b uint32) int { return cmp.Compare(l.nodes[a].name, l.nodes[b].name) })
+	for i := 1; i < len(byName); i++ {
+		last, this := &l.nodes[byName[i-1]].found, &l.nodes[byName[i]].found
+		if last.name == this.name {
+			return nil, duplicate(this)
+		}
+	}
+	return byName, nil
+}
+
+func duplicate(f *found) error {
+	return fmt.Errorf("tree: offset %d: name %q is there twice", f.start(), f.name)
+}
+
+// publish adds the children to the tree, those that were seen before excepted.
+func (l *loader) publish(d *dir, byName []uint32) (all *children, err error) {
+	t := l.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if all := d.all.Load(); all != nil {
+		return all, nil // of a flight that was given up, and landed all the same
+	}
+	all = &children{n: len(l.nodes), byName: byName}
+	if len(d.single) > 0 {
+		all.ids = make([]ID, 0, all.n)
+	}
+	for i, p := range l.nodes {
+		var id ID
+		if at, ok := t.one(d, p.head); ok {
+			id = d.single[at]
+		} else if id, err = t.add(p.found); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			all.first = id
+		}
+		if all.ids != nil {
+			all.ids = append(all.ids, id)
+		}
+	}
+	d.all.Store(all)
+	d.table.Store(nil)
+	d.single = nil
+	return all, nil
+}
