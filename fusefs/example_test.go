@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"caravel/catar/tree"
 	"caravel/fusefs"
 )
 
@@ -39,4 +40,28 @@ func ExampleMountFile() {
 	defer f.Close()
 	b, err := io.ReadAll(f)
 	fmt.Printf("%s%v\n", b, err)
+}
+
+// No output is compared: it takes a machine that may mount.
+func ExampleMountTree() {
+	file, err := os.Open("tree.catar")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		log.Fatal(err)
+	}
+	archive := stored{file}
+	t, err := tree.Open(context.Background(), archive, st.Size(), tree.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	open := func(off, size int64) fusefs.Reader { return part{archive, off, size} }
+	m, err := fusefs.MountTree("/mnt/tree", t, open, fusefs.Options{Mkdir: true, FSName: "tree.catar"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	m.Wait()
 }

@@ -50,7 +50,7 @@ func MountFile(dir string, f File, opt Options) (*Mount, error) {
 		f.ModTime = time.Now()
 	}
 	opt = opt.withDefaults(f.Name)
-	return mount(dir, newOneFile(f, newReads(opt.Log)), opt)
+	return mount(dir, newOneFile(f, newRequests(opt.Log)), opt)
 }
 
 func (f *File) check() error {

@@ -55,12 +55,14 @@ const (
 // programs that look at every new mount are done sooner.
 var patience = [...]time.Duration{10 * time.Millisecond, 40 * time.Millisecond, 100 * time.Millisecond}
 
-// A fileSystem is what a mount serves: the kernel's protocol, and the reads
+// A fileSystem is what a mount serves: the kernel's protocol, and the requests
 // that end with the mount.
 type fileSystem interface {
 	fuse.RawFileSystem
-	serving() *reads
+	serving() *requests
 	firstFile() string // some file below the root
+	hasXAttrs() bool   // whether there may be any: else the kernel does not ask
+	hasACLs() bool     // whether the kernel shall honour them
 	close()            // after the last request
 }
 
@@ -122,7 +124,8 @@ func (m *Mount) newServer(fd int, opt Options) (*fuse.Server, error) {
 		MaxWrite:      maxRead,
 		MaxReadAhead:  opt.MaxReadAhead,
 		MaxBackground: opt.MaxBackground,
-		DisableXAttrs: true,
+		DisableXAttrs: !m.fs.hasXAttrs(),
+		EnableAcl:     m.fs.hasACLs(),
 		// Data is written, not spliced; the attempt would cost a pipe a read.
 		DisableSplice:            true,
 		ExplicitDataCacheControl: true,

@@ -5,7 +5,6 @@ package fusefs
 import (
 	"io"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -26,33 +25,24 @@ const (
 type oneFile struct {
 	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
 	file               File
-	reads              *reads
-
-	mu      sync.Mutex
-	readers map[uint64]Reader // by handle; guarded by mu; used if file.Open is set
-	handle  uint64            // the last one given; guarded by mu
+	requests           *requests
+	readers            handles[Reader] // used if file.Open is set
 }
 
-func newOneFile(f File, r *reads) *oneFile {
-	return &oneFile{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		file:          f,
-		reads:         r,
-		readers:       make(map[uint64]Reader),
-	}
+func newOneFile(f File, r *requests) *oneFile {
+	return &oneFile{RawFileSystem: fuse.NewDefaultRawFileSystem(), file: f, requests: r}
 }
 
-func (f *oneFile) String() string    { return f.file.Name }
-func (f *oneFile) serving() *reads   { return f.reads }
-func (f *oneFile) firstFile() string { return f.file.Name }
+func (f *oneFile) String() string     { return f.file.Name }
+func (f *oneFile) name() string       { return f.file.Name }
+func (f *oneFile) serving() *requests { return f.requests }
+func (f *oneFile) firstFile() string  { return f.file.Name }
+func (f *oneFile) hasXAttrs() bool    { return false }
+func (f *oneFile) hasACLs() bool      { return false }
 
 // close ends what the kernel did not release.
 func (f *oneFile) close() {
-	f.mu.Lock()
-	left := f.readers
-	f.readers = nil
-	f.mu.Unlock()
-	for _, r := range left {
+	for _, r := range f.readers.close() {
 		closeReader(r)
 	}
 }
@@ -147,24 +137,16 @@ func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return fuse.OK
 	}
 	r := f.file.Open()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.readers == nil { // closed meanwhile
-		defer closeReader(r)
+	var ok bool
+	if out.Fh, ok = f.readers.add(r); !ok { // closed meanwhile
+		closeReader(r)
 		return fuse.EIO
 	}
-	f.handle++
-	f.readers[f.handle] = r
-	out.Fh = f.handle
 	return fuse.OK
 }
 
 func (f *oneFile) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	f.mu.Lock()
-	r, ok := f.readers[in.Fh]
-	delete(f.readers, in.Fh)
-	f.mu.Unlock()
-	if ok {
+	if r, ok := f.readers.remove(in.Fh); ok {
 		closeReader(r)
 	}
 }
@@ -183,7 +165,7 @@ func (f *oneFile) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fus
 	}
 	// The last page of a file reaches beyond its end; the kernel fills it up.
 	p := buf[:min(uint64(len(buf)), size-in.Offset)]
-	if st := f.reads.fill(signal, in.Pid, f.file.Name, r, p, int64(in.Offset)); st != fuse.OK {
+	if st := f.requests.fill(signal, in.Pid, f, r, p, int64(in.Offset)); st != fuse.OK {
 		return nil, st
 	}
 	return fuse.ReadResultData(p), fuse.OK
@@ -193,9 +175,8 @@ func (f *oneFile) reader(handle uint64) Reader {
 	if f.file.Open == nil {
 		return f.file.Reader
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.readers[handle]
+	r, _ := f.readers.get(handle)
+	return r
 }
 
 func (f *oneFile) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {

@@ -1,0 +1,239 @@
+//go:build linux
+
+package fusefs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"caravel/catar"
+	"caravel/catar/tree"
+	"caravel/feature"
+)
+
+// A Tree is what MountTree shows: a [tree.Tree], or what is like one. Its
+// methods may be called from many goroutines; those with a context return soon
+// after it is done. The error of a name that is not there matches
+// fs.ErrNotExist, that of an entry that is no directory ENOTDIR. Any other is
+// an I/O error for whoever asked, and what failed is asked for again the next
+// time.
+type Tree interface {
+	Flags() feature.Flags
+	Size() int64               // of the archive in bytes
+	Len() int                  // entries seen so far
+	Attr(id tree.ID) tree.Attr // the zero Attr for an ID that was never given
+	Name(id tree.ID) string    // in its directory; "" of the root
+	Parent(id tree.ID) tree.ID // its directory; of the root the root
+	Lookup(ctx context.Context, dir tree.ID, name string) (tree.Attr, error)
+	Children(ctx context.Context, dir tree.ID) ([]tree.Child, error) // always in the same order
+	Entry(ctx context.Context, id tree.ID) (*catar.Node, error)
+	Payload(id tree.ID) (off, n int64)
+	Target(ctx context.Context, id tree.ID) (string, error)
+}
+
+var _ Tree = (*tree.Tree)(nil)
+
+// MountTree shows t as a read-only file system mounted on the directory dir.
+// When it returns, the tree can be read, also by the calling process. End it
+// with [Mount.Unmount].
+//
+// For each file that is opened and read, open gives a Reader of the size bytes
+// of the archive from off on, which counts its offsets from there: what it
+// learns from the order of one file's reads is not mixed with another's. open is
+// called from many goroutines and must not wait. A Reader that is an io.Closer
+// is closed after its last read.
+func MountTree(dir string, t Tree, open func(off, size int64) Reader, opt Options) (*Mount, error) {
+	opt = opt.withDefaults("caravel")
+	return mount(dir, newTreeFS(t, open, newRequests(opt.Log)), opt)
+}
+
+// pollEntry is a file that the library adds to each root and never lists.
+const pollEntry = ".go-fuse-epoll-hack"
+
+// treeFS is a tree in the kernel's protocol. The number of a node is that of
+// the tree's entry, so nothing is kept here of what the kernel knows or forgets.
+type treeFS struct {
+	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
+	tree               Tree
+	flags              feature.Flags
+	open               func(off, size int64) Reader
+	requests           *requests
+	files              handles[*treeFile]
+	dirs               handles[*listing]
+}
+
+func newTreeFS(t Tree, open func(off, size int64) Reader, r *requests) *treeFS {
+	return &treeFS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		tree:          t,
+		flags:         t.Flags(),
+		open:          open,
+		requests:      r,
+	}
+}
+
+func (f *treeFS) String() string     { return "tree" }
+func (f *treeFS) serving() *requests { return f.requests }
+func (f *treeFS) firstFile() string  { return pollEntry }
+func (f *treeFS) hasACLs() bool      { return f.flags&feature.ACL != 0 }
+
+func (f *treeFS) hasXAttrs() bool {
+	return f.flags&(feature.XAttrs|feature.ACL|feature.SELinux|feature.FCaps) != 0
+}
+
+// close ends what the kernel did not release.
+func (f *treeFS) close() {
+	for _, file := range f.files.close() {
+		file.close()
+	}
+	f.dirs.close()
+}
+
+// attr finds what is known of the entry that a node number stands for.
+func (f *treeFS) attr(node uint64) (tree.Attr, fuse.Status) {
+	if node > math.MaxUint32 {
+		return tree.Attr{}, fuse.Status(unix.ESTALE)
+	}
+	a := f.tree.Attr(tree.ID(node))
+	if a.ID == 0 {
+		return a, fuse.Status(unix.ESTALE)
+	}
+	return a, fuse.OK
+}
+
+// path is where an entry is in the tree, for people to read.
+func (f *treeFS) path(id tree.ID) string {
+	var up []string
+	for ; id != tree.Root && len(up) < catar.MaxDepth; id = f.tree.Parent(id) {
+		up = append(up, f.tree.Name(id))
+	}
+	slices.Reverse(up)
+	return "/" + strings.Join(up, "/")
+}
+
+func (f *treeFS) Lookup(signal <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	*out = fuse.EntryOut{}
+	dir, st := f.attr(h.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	if len(name) > maxName {
+		return fuse.Status(unix.ENAMETOOLONG)
+	}
+	ctx := f.requests.begin(signal, h.Pid)
+	if ctx == nil {
+		return fuse.EIO
+	}
+	defer f.requests.finish(ctx)
+
+	a, err := f.tree.Lookup(ctx, dir.ID, name)
+	switch {
+	case err == nil:
+		fillEntry(out, &a)
+		return fuse.OK
+	case errors.Is(err, fs.ErrNotExist):
+		out.SetEntryTimeout(forever) // node 0: known not to be there
+		return fuse.OK
+	}
+	return f.requests.failed(ctx, err, "lookup failed", "entry", path.Join(f.path(dir.ID), name))
+}
+
+func fillEntry(out *fuse.EntryOut, a *tree.Attr) {
+	out.NodeId = uint64(a.ID)
+	out.SetEntryTimeout(forever)
+	out.SetAttrTimeout(forever)
+	fillAttr(&out.Attr, a)
+}
+
+// fillAttr leaves the number of links at 1 also for a directory, which says
+// that its subdirectories are not counted: find would believe any other number.
+func fillAttr(out *fuse.Attr, a *tree.Attr) {
+	seconds, nano := a.MTime/int64(time.Second), a.MTime%int64(time.Second)
+	if nano < 0 { // before 1970
+		seconds, nano = seconds-1, nano+int64(time.Second)
+	}
+	*out = fuse.Attr{
+		Ino:       a.Ino,
+		Size:      uint64(a.Size),
+		Atime:     uint64(seconds),
+		Mtime:     uint64(seconds),
+		Ctime:     uint64(seconds),
+		Atimensec: uint32(nano),
+		Mtimensec: uint32(nano),
+		Ctimensec: uint32(nano),
+		Mode:      a.Mode,
+		Nlink:     1,
+		Owner:     fuse.Owner{Uid: a.UID, Gid: a.GID},
+		Blksize:   blockSize,
+	}
+	switch a.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		out.Blocks = (out.Size + 511) / 512
+	case unix.S_IFCHR, unix.S_IFBLK:
+		out.Rdev = a.Minor&0xff | a.Major<<8 | a.Minor&^0xff<<12 // the kernel's 32 bits
+	}
+}
+
+func (f *treeFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	a, st := f.attr(in.NodeId)
+	if st != fuse.OK {
+		return st
+	}
+	*out = fuse.AttrOut{}
+	out.SetTimeout(forever)
+	fillAttr(&out.Attr, &a)
+	return fuse.OK
+}
+
+func (f *treeFS) Readlink(signal <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	a, st := f.attr(h.NodeId)
+	if st != fuse.OK {
+		return nil, st
+	}
+	ctx := f.requests.begin(signal, h.Pid)
+	if ctx == nil {
+		return nil, fuse.EIO
+	}
+	defer f.requests.finish(ctx)
+
+	target, err := f.tree.Target(ctx, a.ID)
+	if err != nil {
+		return nil, f.requests.failed(ctx, err, "link not read", "entry", f.path(a.ID))
+	}
+	return []byte(target), fuse.OK
+}
+
+// node reads all of an entry.
+func (f *treeFS) node(signal <-chan struct{}, pid uint32, id tree.ID) (*catar.Node, fuse.Status) {
+	ctx := f.requests.begin(signal, pid)
+	if ctx == nil {
+		return nil, fuse.EIO
+	}
+	defer f.requests.finish(ctx)
+
+	n, err := f.tree.Entry(ctx, id)
+	if err != nil {
+		return nil, f.requests.failed(ctx, err, "entry not read", "entry", f.path(id))
+	}
+	return n, fuse.OK
+}
+
+func (f *treeFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	*out = fuse.StatfsOut{
+		Blocks:  (uint64(f.tree.Size()) + blockSize - 1) / blockSize,
+		Files:   uint64(f.tree.Len()), // there may be more
+		Bsize:   blockSize,
+		Frsize:  blockSize,
+		NameLen: maxName,
+	}
+	return fuse.OK
+}
