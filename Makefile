@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 
 units = $(shell $(GO) list ./... | grep -v /integration)
 
-.PHONY: all test test-long setup lint unit fuzz integration bench install clean
+.PHONY: all test test-long test-vm setup lint unit fuzz integration bench install clean
 
 all: caravel
 
@@ -21,6 +21,12 @@ test: setup lint unit fuzz integration
 # The counts that repeat (kills, faults, generated cases) at full length.
 test-long: export CARAVEL_LONG = 1
 test-long: setup lint unit integration
+
+# What needs a kernel with more in it than the host's: FAT, quota projects. Once
+# its packages are installed, make test runs it too.
+test-vm:
+	integration/vm/run --install
+	$(GO) test -v -count=1 -timeout 15m -run InVM ./integration
 
 setup:
 	integration/setup

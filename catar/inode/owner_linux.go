@@ -1,0 +1,136 @@
+package inode
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"caravel/catar"
+	"caravel/feature"
+)
+
+const setID = unix.S_ISUID | unix.S_ISGID
+
+var (
+	errUnknownName = errors.New("not known on this machine, and the archive has no number")
+	errIgnored     = errors.New("the system left it as it was")
+	errBadID       = errors.New("not an id")
+)
+
+// owner sets owner and group, and returns the mode that the node may have then.
+func (w *setting) owner(e *catar.Entry) (mode uint32) {
+	uid, uidErr := w.s.idOf(e.User, e.UID, "user", w.s.names.users)
+	gid, gidErr := w.s.idOf(e.Group, e.GID, "group", w.s.names.groups)
+	if w.s.flags&owners != 0 {
+		w.refused(owners, uidErr, "owner %q", e.User)
+		w.refused(owners, gidErr, "group %q", e.Group)
+		if uidErr == nil && gidErr == nil && (w.st.Uid != uid || w.st.Gid != gid) {
+			w.chown(uid, gid)
+		}
+	}
+	mode = e.Mode & 0o7777
+	if w.typ == unix.S_IFDIR {
+		return mode // there it only says which group new children get
+	}
+	if uidErr != nil || w.st.Uid != uid {
+		mode &^= unix.S_ISUID
+	}
+	if gidErr != nil || w.st.Gid != gid {
+		mode &^= unix.S_ISGID
+	}
+	return mode
+}
+
+const owners = feature.UIDs | feature.UserNames
+
+func (w *setting) chown(uid, gid uint32) {
+	_, err := retry(func() (int, error) {
+		return 0, unix.Fchownat(w.fd, "", int(uid), int(gid), unix.AT_EMPTY_PATH)
+	})
+	if err != nil {
+		w.refused(owners, err, "owner %d:%d", uid, gid)
+		return
+	}
+	// The kernel has taken these away.
+	w.st.Uid, w.st.Gid = uid, gid
+	w.st.Mode &^= setID
+}
+
+// idOf is the number of a user or group here: that of its name, if it has one.
+// A name that is not known here goes by the archive's number, if it has one.
+func (s *Setter) idOf(name string, id uint32, kind string, who func() (*roll, error)) (uint32, error) {
+	if s.flags&feature.UserNames != 0 && name != "" {
+		all, err := who()
+		if err != nil {
+			return 0, err
+		}
+		if known, ok := all.byName[name]; ok {
+			return known, nil
+		}
+		if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+			return uint32(n), nil // what stands for a name where numbers are not kept
+		}
+		if s.flags&feature.UIDs == 0 && id == 0 {
+			// 0 would be root.
+			return 0, errUnknownName
+		}
+		if _, told := s.unknown.LoadOrStore(kind+name, true); !told && s.Log != nil {
+			s.Log.Warn("not known on this machine, its number is used", kind, name, "id", id)
+		}
+	}
+	if id == noID {
+		return 0, errBadID // to chown(2) it means: as it is
+	}
+	return id, nil
+}
+
+// mode sets the permissions: mode with Permissions, else what e's mode says of
+// writing.
+func (w *setting) mode(e *catar.Entry, mode uint32) {
+	have := uint32(w.st.Mode) & 0o7777
+	switch {
+	case w.s.flags&(feature.Permissions|feature.ACL) != 0:
+	case w.s.flags&feature.ReadOnly == 0:
+		return
+	case e.Mode&0o222 == 0:
+		mode = have &^ 0o222
+	case have&0o200 == 0:
+		mode = have | 0o200 | have&0o044>>1 // for those who may read
+	default:
+		return
+	}
+	if mode == have {
+		return
+	}
+	const permissions = feature.Permissions | feature.ACL
+	kept := w.s.flags & (permissions | feature.ReadOnly)
+	if kept&permissions != 0 {
+		kept = permissions // each says what the other does
+	}
+	if err := w.chmod(mode); err != nil {
+		w.refused(kept, err, "mode %04o", mode)
+		return
+	}
+	w.st.Mode = w.st.Mode&^0o7777 | uint16(mode)
+	if w.fs.native() && mode&setID == 0 {
+		return
+	}
+	// The last word on set-group-id, and on FAT on everything, is the system's.
+	if err := statx(w.fd, &w.st); err != nil {
+		w.refused(0, err, "mode %04o", mode)
+	} else if got := uint32(w.st.Mode) & 0o7777; got != mode && !(kept == feature.ReadOnly && (got^mode)&0o200 == 0) {
+		w.refused(kept, fmt.Errorf("%w, %04o", errIgnored, got), "mode %04o", mode)
+	}
+}
+
+func (w *setting) chmod(mode uint32) error {
+	_, err := retry(func() (int, error) {
+		if w.path != "" {
+			return 0, unix.Chmod(w.path, mode)
+		}
+		return 0, unix.Fchmod(w.fd, mode)
+	})
+	return err
+}
