@@ -24,7 +24,8 @@ import (
 type MakeOptions struct {
 	Params  chunker.Params // zero: chunker.DefaultParams
 	Digest  chunker.Digest
-	Workers int // chunks digested and packed at one time; 0: one a core
+	Flags   feature.Flags // what the index says was made, and how; 0: of a blob; else they name Digest, too
+	Workers int           // chunks digested and packed at one time; 0: one a core
 
 	// CheckExisting reads the chunks that the store has already, and writes
 	// those anew that are damaged. Without it a chunk is there if its size is
@@ -56,6 +57,15 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 	if err := opt.Params.Cuttable(); err != nil {
 		return nil, err
 	}
+	if opt.Flags == 0 {
+		opt.Flags = feature.Blob(opt.Digest)
+	}
+	if err := opt.Flags.Check(); err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	if named := opt.Flags.Digest(); named != opt.Digest {
+		return nil, fmt.Errorf("image: flags %#x name %v, not %v", uint64(opt.Flags), named, opt.Digest)
+	}
 	if opt.Workers == 0 {
 		opt.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -65,7 +75,7 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 	m := &maker{
 		dst:     dst,
 		opt:     opt,
-		builder: index.NewBuilder(feature.Blob(opt.Digest), opt.Params),
+		builder: index.NewBuilder(opt.Flags, opt.Params),
 		zero:    zeroID(opt.Digest, opt.Params.Max),
 		buffers: newBuffers(opt.Params.Max),
 		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 	"sync/atomic"
 
@@ -29,8 +30,35 @@ const defaultInFlight = 128
 // Stream writes the n bytes of the image at off to w, in order, with many
 // chunks on their way at one time. The range must lie inside the image.
 func Stream(ctx context.Context, x *index.Index, s store.Store, w io.Writer, off, n int64, opt StreamOptions) error {
+	r, err := NewReader(ctx, x, s, off, n, opt)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = r.WriteTo(w)
+	return err
+}
+
+// A Reader gives a part of an image in order. It is used by one goroutine.
+type Reader struct {
+	ctx      context.Context // of the fetches; its cause is that of the caller's
+	cancel   context.CancelFunc
+	fetching sync.WaitGroup
+	ordered  chan *pending
+	weight   *semaphore.Weighted
+	progress *atomic.Int64
+
+	off, end int64 // of the image, what is still to be given
+	now      *pending
+	rest     []byte // of now's bytes
+	err      error  // of the first read that had one
+}
+
+// NewReader is Stream for who wants to read. Many chunks are fetched ahead, at
+// once; Close ends that.
+func NewReader(ctx context.Context, x *index.Index, s store.Store, off, n int64, opt StreamOptions) (*Reader, error) {
 	if off < 0 || n < 0 || off > x.Size() || n > x.Size()-off {
-		return fmt.Errorf("image: bytes %d to %d: the image has %d", off, off+n, x.Size())
+		return nil, fmt.Errorf("image: bytes %d to %d: the image has %d", off, off+n, x.Size())
 	}
 	if opt.InFlight == 0 {
 		opt.InFlight = defaultInFlight
@@ -38,58 +66,128 @@ func Stream(ctx context.Context, x *index.Index, s store.Store, w io.Writer, off
 	if opt.Progress == nil {
 		opt.Progress = new(atomic.Int64)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var fetching sync.WaitGroup
-	defer fetching.Wait()
-	defer cancel()
-
-	first, last := x.Range(off, n)
-	weight := semaphore.NewWeighted(max(inFlightBytes, int64(x.Params.Max)))
-	ordered := make(chan *pending, opt.InFlight)
-	fetching.Go(func() {
-		defer close(ordered)
-		for i := first; i < last; i++ {
-			c := x.Chunk(i)
-			if weight.Acquire(ctx, int64(c.Size)) != nil {
-				return
-			}
-			p := &pending{Chunk: c, done: make(chan struct{})}
-			select {
-			case ordered <- p:
-			case <-ctx.Done():
-				return
-			}
-			fetching.Go(func() { p.fetch(ctx, x, s) })
-		}
-	})
-	err := drain(ordered, w, off, off+n, weight, opt.Progress)
-	err = cmp.Or(context.Cause(ctx), err)
-	cancel()
-	for p := range ordered { // what was fetched for nothing
-		<-p.done
-		p.release()
+	r := &Reader{
+		ordered:  make(chan *pending, opt.InFlight),
+		weight:   semaphore.NewWeighted(max(inFlightBytes, int64(x.Params.Max))),
+		progress: opt.Progress,
+		off:      off,
+		end:      off + n,
 	}
-	return err
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	first, last := x.Range(off, n)
+	r.fetching.Go(func() { r.fetch(x, s, first, last) })
+	return r, nil
 }
 
-// drain writes what arrives, in order: the bytes [off, end) of the image.
-func drain(ordered <-chan *pending, w io.Writer, off, end int64, weight *semaphore.Weighted, progress *atomic.Int64) error {
-	for p := range ordered {
-		<-p.done
-		err := p.err
-		if err == nil {
-			from, to := max(off, p.Start)-p.Start, min(end, p.End())-p.Start
-			_, err = w.Write(p.plain[from:to])
-			progress.Add(to - from)
+// fetch asks for the chunks [first, last), as many at a time as the bounds
+// allow.
+func (r *Reader) fetch(x *index.Index, s store.Store, first, last int) {
+	defer close(r.ordered)
+	for i := first; i < last; i++ {
+		c := x.Chunk(i)
+		if r.weight.Acquire(r.ctx, int64(c.Size)) != nil {
+			return
 		}
-		p.release()
-		weight.Release(int64(p.Size))
+		p := &pending{Chunk: c, done: make(chan struct{})}
+		select {
+		case r.ordered <- p:
+		case <-r.ctx.Done():
+			return
+		}
+		r.fetching.Go(func() { p.fetch(r.ctx, x, s) })
+	}
+}
+
+// Read gives what is left of the chunk that it has come to.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := r.next(); err != nil {
+		return 0, err
+	}
+	n := copy(p, r.rest)
+	r.used(n)
+	return n, nil
+}
+
+// WriteTo writes the chunks as they are to w, without a copy.
+func (r *Reader) WriteTo(w io.Writer) (written int64, err error) {
+	for {
+		err := r.next()
+		if err == io.EOF {
+			return written, nil
+		}
 		if err != nil {
-			return err
+			return written, err
+		}
+		n, err := w.Write(r.rest)
+		r.used(n)
+		written += int64(n)
+		if err != nil {
+			return written, cmp.Or(context.Cause(r.ctx), err)
 		}
 	}
+}
+
+// next waits for the next chunk, unless something of the last one is left.
+func (r *Reader) next() error {
+	if len(r.rest) > 0 || r.err != nil {
+		return r.err
+	}
+	if r.off == r.end {
+		return io.EOF
+	}
+	p, ok := <-r.ordered
+	if !ok {
+		r.err = context.Cause(r.ctx)
+		return r.err
+	}
+	<-p.done
+	r.now = p
+	if p.err != nil {
+		r.err = cmp.Or(context.Cause(r.ctx), p.err)
+		return r.err
+	}
+	r.rest = p.plain[r.off-p.Start : min(r.end, p.End())-p.Start]
 	return nil
 }
+
+// used takes n bytes off the rest of a chunk, and lets it go at its end.
+func (r *Reader) used(n int) {
+	r.rest = r.rest[n:]
+	r.off += int64(n)
+	r.progress.Add(int64(n))
+	if len(r.rest) == 0 {
+		r.drop()
+	}
+}
+
+func (r *Reader) drop() {
+	r.now.release()
+	r.weight.Release(int64(r.now.Size))
+	r.now = nil
+}
+
+// Close ends what is under way.
+func (r *Reader) Close() error {
+	if r.err == nil {
+		r.err = errClosed
+	}
+	r.cancel()
+	r.rest = nil
+	if r.now != nil {
+		r.drop()
+	}
+	for p := range r.ordered { // what was fetched for nothing
+		<-p.done
+		p.release()
+	}
+	r.fetching.Wait()
+	return nil
+}
+
+var errClosed = fmt.Errorf("image: reader %w", fs.ErrClosed)
 
 // A pending is a chunk that was asked for.
 type pending struct {
