@@ -23,6 +23,9 @@ func commands() []*cli.Command {
 	return []*cli.Command{
 		makeCommand(),
 		extractCommand(),
+		listCommand(),
+		mtreeCommand(),
+		statCommand(),
 		digestCommand(),
 		catCommand(),
 		listChunksCommand(),
@@ -44,7 +47,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 func newAppOf(commands []*cli.Command, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:      "caravel",
-		Usage:     "deliver disk images as chunks, and read them lazily",
+		Usage:     "deliver file systems and disk images as chunks, and read them lazily",
 		Commands:  commands,
 		Flags:     []cli.Flag{newSwitch("version", "print the version", new(bool))},
 		Reader:    stdin,

@@ -41,9 +41,9 @@ func TestExitStatus(t *testing.T) {
 		{"help verison", exitUsage, "", "caravel: help: unknown command \"verison\" (did you mean version?); see caravel help --help\n"},
 		{"help a b", exitUsage, "", "caravel: help: want one COMMAND or none, not 2; see caravel help --help\n"},
 		{"version --jsno", exitUsage, "", "caravel: version: unknown flag \"--jsno\" (did you mean --json?); see caravel version --help\n"},
-		{"extract", exitUsage, "", "caravel: extract: want INDEX and perhaps FILE, not 0 arguments; see caravel extract --help\n"},
+		{"extract", exitUsage, "", "caravel: extract: want IMAGE and perhaps TO and PATH, not 0 arguments; see caravel extract --help\n"},
 		{"list-chunks --digest=sha256 --what=blob-index -", exitFailed, "", "caravel: -: index: offset 0: truncated in the header\n"},
-		{"extract --what=blob - -", exitUsage, "", "caravel: extract: invalid value \"blob\" for --what: want blob-index; see caravel extract --help\n"},
+		{"extract --what=blob - -", exitUsage, "", "caravel: extract: invalid value \"blob\" for --what: want archive, archive-index or blob-index; see caravel extract --help\n"},
 		{"version h", exitUsage, "", "caravel: version: want no arguments, not 1; see caravel version --help\n"},
 	}
 	for _, tt := range tests {

@@ -26,10 +26,11 @@ func demoCommand() *cli.Command {
 		Name:     "demo",
 		Category: self,
 		Usage:    "show in seconds what caravel is for",
-		Description: `Makes a small disk image out of files that it finds, puts it behind a web server
-on this machine that is 20 ms away, uses it from there without downloading it, as
-a file and over NBD, and shows what travelled. It needs no root, listens on
-loopback only and removes what it made.
+		Description: `Makes a small disk image out of files that it finds, and an image of the files
+themselves, puts them behind a web server on this machine that is 20 ms away, uses
+them from there without downloading them, as a file, over NBD and as a directory,
+and shows what travelled. It needs no root, listens on loopback only and removes
+what it made.
 
 ` + examples(
 			"caravel demo",
@@ -69,7 +70,7 @@ func demo(ctx context.Context, w io.Writer, keep string) (err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(d.dir)) }()
 	}
 	began := time.Now()
-	for _, step := range []func() error{d.image, d.make, d.serve, d.mount, d.nbd, d.extract} {
+	for _, step := range []func() error{d.image, d.make, d.serve, d.mount, d.nbd, d.extract, d.tree} {
 		if err := step(); err != nil {
 			return errors.Join(err, d.close())
 		}
@@ -84,6 +85,7 @@ func demo(ctx context.Context, w io.Writer, keep string) (err error) {
 	}
 	d.say("What it made is in %s. Put www behind any web server, or read it from the disk:", d.dir)
 	d.say("    caravel mount %s/www/disk.caibx MOUNTPOINT", d.dir)
+	d.say("    caravel mount %s/www/tree/tree.caidx MOUNTPOINT", d.dir)
 	return nil
 }
 
@@ -140,20 +142,9 @@ func (d *demonstration) make() error {
 	if err := d.caravel("make", "www/disk.caibx", "disk.img"); err != nil {
 		return err
 	}
-	files := 0
-	err := filepath.WalkDir(d.path("www"), func(_ string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		st, err := e.Info()
-		if err != nil {
-			return err
-		}
-		files++
-		d.packed += st.Size()
-		return nil
-	})
-	d.say("    %d chunks, %s: what a download of the image costs.", files-1, megabytes(d.packed))
+	chunks, size, err := weigh(d.path("www"))
+	d.packed = size
+	d.say("    %d chunks, %s: what a download of the image costs.", chunks, megabytes(size))
 	return err
 }
 

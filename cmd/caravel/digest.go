@@ -5,18 +5,20 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/catar"
 	"caravel/chunker"
 	"caravel/image"
 )
 
 type digestOptions struct {
 	source sourceOptions
-	digest chunker.Digest
-	what   string
+	pack   packOptions
+	what   kind
 	log    logOptions
 }
 
@@ -25,34 +27,33 @@ func digestCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "digest",
 		Category:  images,
-		Usage:     "print the digest of an image, a file or a block device",
-		ArgsUsage: "INDEX|FILE",
-		Description: `Prints what make prints. For a .caibx the chunks are fetched and the image is
-put together and digested; any other file is digested as it is. The algorithm is
-the one that the index names.
+		Usage:     "print the digest of an image, a file, a device or a directory",
+		ArgsUsage: "[IMAGE [PATH]]",
+		Description: `Prints what make prints. Of a .caibx or .caidx the chunks are fetched and what
+they make up is digested, a directory (the current one if none is named) as it
+would be packed; any other file as it is. The algorithm is the one that the image
+names. With PATH, of a tree: a file's content, or a directory as an archive of
+its own; no more than that is fetched.
 
 ` + examples(
 			"caravel digest disk.img",
 			"caravel digest http://host/disk.caibx",
+			"caravel digest http://host/tree.caidx usr/bin/ssh",
+			"caravel digest --with=unix /srv/tree",
 			"caravel digest --digest=sha256 disk.img",
 		),
-		Flags: append(append([]cli.Flag{
-			&cli.GenericFlag{Name: "digest", Usage: "digest a plain file by `ALGORITHM`: sha512-256 or sha256", Value: digestValue(&opt.digest)},
-			&cli.StringFlag{Name: "what", Usage: "take the argument for a `KIND`: blob or blob-index", DefaultText: "by its name", Destination: &opt.what},
-		}, sourceFlags(&opt.source)...), logFlags(&opt.log)...),
+		Flags: slices.Concat([]cli.Flag{
+			whatFlag(&opt.what, archiveKind, archiveIndex, blobKind, blobIndex, folderKind),
+		}, packFlags(&opt.pack), sourceFlags(&opt.source), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return usagef("want INDEX or FILE, not %d arguments", c.NArg())
+			switch {
+			case opt.pack.features.wantsHelp():
+				return printFeatures(c.App.Writer)
+			case c.NArg() > 2:
+				return usagef("want IMAGE and perhaps PATH, not %d arguments", c.NArg())
 			}
-			isIndex, err := isIndex(c.Args().First(), opt.what)
-			if err != nil {
-				return err
-			}
-			sum := digestFile
-			if isIndex {
-				sum = digestImage
-			}
-			id, err := sum(c.Context, streamsOf(c), c.Args().First(), opt)
+			in, path := argument(c, 0, "."), argument(c, 1, "")
+			id, err := digest(c.Context, streamsOf(c), in, path, opt)
 			if err != nil {
 				return err
 			}
@@ -62,57 +63,166 @@ the one that the index names.
 	}
 }
 
-// isIndex tells the index of an image from a plain file, by what the user said
-// or else by the name. What has a URL is an index: plain files are read where
-// they lie.
-func isIndex(location, what string) (bool, error) {
-	switch what {
-	case "":
-		return hasEnding(location, ".caibx") || hasEnding(location, ".caidx") || strings.Contains(location, "://"), nil
-	case "blob":
-		return false, nil
-	case "blob-index":
-		return true, nil
+func digest(ctx context.Context, std streams, in, path string, opt digestOptions) (chunker.ID, error) {
+	from := newLazyOpener(std, lazyOptions{source: opt.source, noSweep: true}, opt.log.logger(std.err))
+	defer from.Close()
+	k := digestKind(in, path, opt.what)
+	switch {
+	case k == blobKind || k == blobIndex:
+		if path != "" {
+			return chunker.ID{}, usagef("%s: holds no tree in which %s could be", in, path)
+		}
+		if k == blobKind {
+			return digestFile(ctx, std, in, opt.pack.digest)
+		}
+		return from.digestImage(ctx, in)
+	case k == archiveIndex && cleanPath(path) == "":
+		return from.digestImage(ctx, in)
 	}
-	return false, usagef("--what=%s: want blob or blob-index", what)
+	a, err := from.openArchive(ctx, in, k, opt.pack)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	defer a.Close()
+	var id chunker.ID
+	if path = cleanPath(path); path == "" {
+		id, err = digestArchive(ctx, a)
+	} else {
+		id, err = digestEntry(ctx, a, path)
+	}
+	if err != nil {
+		return id, within(in, err)
+	}
+	return id, nil
 }
 
-func digestImage(ctx context.Context, std streams, in string, opt digestOptions) (chunker.ID, error) {
-	from := newOpener(std, opt.source, opt.log.logger(std.err))
-	defer from.Close()
-	img, err := from.image(ctx, in)
+// digestKind tells what to digest. As in casync, what does not say that it is
+// something else is digested as it is; but that takes a file, not a URL.
+func digestKind(location, path string, what kind) kind {
+	k := what
+	if k == unknownKind {
+		k = kindOf(location)
+	}
+	remote := strings.Contains(location, "://")
+	switch {
+	case k != unknownKind:
+		return k
+	case remote && path != "":
+		return archiveIndex
+	case remote:
+		return blobIndex
+	case path != "":
+		return archiveKind
+	}
+	return blobKind
+}
+
+// digestImage digests what an index describes.
+func (o *lazyOpener) digestImage(ctx context.Context, in string) (chunker.ID, error) {
+	img, err := o.image(ctx, in)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	h := img.index.Digest().New()
-	err = image.Stream(ctx, img.index, img.store, h, 0, img.index.Size(), image.StreamOptions{InFlight: opt.source.workers})
+	err = image.Stream(ctx, img.index, img.store, h, 0, img.index.Size(), image.StreamOptions{InFlight: o.opt.workers})
 	return chunker.ID(h.Sum(nil)), err
 }
 
-func digestFile(ctx context.Context, std streams, in string, opt digestOptions) (chunker.ID, error) {
+func digestFile(ctx context.Context, std streams, in string, d chunker.Digest) (chunker.ID, error) {
 	src, err := openSource(ctx, std, in)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer src.Close()
-	h := opt.digest.New()
+	h := d.New()
 	if _, err := io.CopyBuffer(h, src, make([]byte, 1<<20)); err != nil {
 		return chunker.ID{}, cmp.Or(context.Cause(ctx), err)
 	}
 	return chunker.ID(h.Sum(nil)), nil
 }
 
-// hasEnding reports whether the file at a path or URL is named so.
-func hasEnding(location, ending string) bool {
-	path, _, _ := strings.Cut(location, "?")
-	return strings.HasSuffix(path, ending) || strings.HasSuffix(location, ending)
+// digestArchive digests a .catar or a folder.
+func digestArchive(ctx context.Context, a archive) (chunker.ID, error) {
+	r, err := a.stream(ctx)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	defer r.Close()
+	c, err := checked(r)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	defer c.Close()
+	h := c.flags.Digest().New()
+	_, err = io.CopyBuffer(h, c, make([]byte, 1<<20))
+	return chunker.ID(h.Sum(nil)), err
 }
 
-// refuseTree keeps a tree from being taken for a disk: its chunks make up an
-// archive.
-func refuseTree(location string) error {
-	if hasEnding(location, ".caidx") || hasEnding(location, ".catar") {
-		return fmt.Errorf("%s: holds a tree, not a disk image", location)
+// digestEntry digests a part of a tree.
+func digestEntry(ctx context.Context, a archive, path string) (chunker.ID, error) {
+	if f, ok := a.(*folder); ok {
+		return f.digestEntry(ctx, path)
 	}
-	return nil
+	t, err := a.random(ctx)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	at, err := t.Find(ctx, path)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	n, err := t.Entry(ctx, at.ID)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	span := t.Span(at.ID)
+	switch {
+	case n.IsRegular():
+		span = catar.Span{Start: n.Body, End: n.Body + n.Size}
+	case !n.IsDir():
+		return chunker.ID{}, noContent(path)
+	}
+	r, err := t.section(ctx, span.Start, span.End-span.Start)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	defer r.Close()
+	h := t.Flags().Digest().New()
+	_, err = io.CopyBuffer(h, r, make([]byte, 1<<20))
+	return chunker.ID(h.Sum(nil)), err
+}
+
+func noContent(path string) error {
+	return fmt.Errorf("entry %q: neither a file nor a directory, so there is nothing to digest", path)
+}
+
+// digestEntry packs the folder as far as the entry and digests that.
+func (f *folder) digestEntry(ctx context.Context, path string) (chunker.ID, error) {
+	at, err := entriesAt(ctx, f, path)
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	defer at.Close()
+	h := f.pack.archive().Digest().New()
+	e, err := catar.NewEncoder(h, f.pack.archive())
+	if err != nil {
+		return chunker.ID{}, err
+	}
+	packed := &subtree{Encoder: e}
+	for n, err := range at.nodes {
+		switch {
+		case err != nil:
+			return chunker.ID{}, err
+		case n.path == path && n.IsRegular():
+			_, err := at.WriteTo(h)
+			return chunker.ID(h.Sum(nil)), err
+		case n.path == path && !n.IsDir():
+			return chunker.ID{}, noContent(path)
+		}
+		if err := packed.add(at, n.Node); err != nil {
+			return chunker.ID{}, err
+		}
+	}
+	err = packed.closeTo(0)
+	return chunker.ID(h.Sum(nil)), err
 }

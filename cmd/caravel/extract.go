@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/chunker"
+	"caravel/feature"
 	"caravel/image"
 	"caravel/internal/notify"
 	"caravel/internal/progress"
@@ -14,6 +18,9 @@ import (
 
 type extractOptions struct {
 	source   sourceOptions
+	what     kind
+	features featureOptions
+	remove   *bool // what the archive has not; nil: not said
 	inPlace  bool
 	holes    bool
 	noSync   bool
@@ -24,18 +31,28 @@ type extractOptions struct {
 
 func extractCommand() *cli.Command {
 	opt := extractOptions{holes: true}
+	var remove bool
 	return &cli.Command{
 		Name:      "extract",
 		Category:  images,
-		Usage:     "write a whole image to a file, a block device or a pipe",
-		ArgsUsage: "INDEX [FILE]",
-		Description: `Writes the image of INDEX (a path, a URL, "-" for standard input) to FILE, or to
-standard output ("-"). Every chunk is verified before it is written. A file gets
-its name when it is complete and on disk; until then what is done lies beside it
-under another name, and the next run goes on from there. A block device is
-written in place, after its size was checked.
+		Usage:     "write a whole image to a directory, a file, a block device or a pipe",
+		ArgsUsage: "IMAGE [TO [PATH]]",
+		Description: `Writes the tree of IMAGE, a .caidx or .catar (a path, a URL, "-" for standard
+input), into the directory TO, the current one if none is named; with PATH only
+that entry of it, under its own name, and no more than that is fetched. Each file
+appears complete and on disk, the tree as a whole does not: until extract is done
+some of it is old. If TO holds what the tree has not, say what is to become of it.
+
+The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
+file gets its name when it is complete and on disk; until then what is done lies
+beside it under another name, and the next run goes on from there. A block device
+is written in place, after its size was checked. Every chunk is verified.
 
 ` + examples(
+			"caravel extract http://host/tree.caidx /srv/tree",
+			"caravel extract http://host/tree.caidx . usr/share/doc",
+			"# as an ordinary user",
+			"caravel extract --without=privileged tree.caidx /tmp/tree",
 			"caravel extract http://host/disk.caibx disk.img",
 			"caravel extract --store=/srv/pool.castr disk.caibx /dev/vg/root",
 			"caravel extract http://host/disk.caibx - | gzip > disk.img.gz",
@@ -43,66 +60,144 @@ written in place, after its size was checked.
 			"caravel extract --in-place http://host/disk-v2.caibx disk.img",
 		),
 		Flags: slices.Concat([]cli.Flag{
-			newSwitch("in-place", "write into FILE itself and keep what is right in it", &opt.inPlace, "k"),
-			newSwitch("punch-holes", "leave holes where the image has zeros", &opt.holes),
+			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
+			newSwitch("delete", "remove what TO holds and the tree has not; no: keep it", &remove),
+			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
+			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, sourceFlags(&opt.source), logFlags(&opt.log), impliedFlags()),
+		}, withFlags(&opt.features, "restore"), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
+			&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the image names", Value: digestValue(new(chunker.Digest)), Hidden: true},
+		}),
 		Action: func(c *cli.Context) error {
-			if c.NArg() < 1 || c.NArg() > 2 {
-				return usagef("want INDEX and perhaps FILE, not %d arguments", c.NArg())
+			switch {
+			case opt.features.wantsHelp():
+				return printFeatures(c.App.Writer)
+			case c.NArg() < 1 || c.NArg() > 3:
+				return usagef("want IMAGE and perhaps TO and PATH, not %d arguments", c.NArg())
 			}
-			if err := refuseTree(c.Args().First()); err != nil {
-				return err
+			if c.IsSet("delete") {
+				opt.remove = &remove
 			}
-			return extract(c.Context, streamsOf(c), c.Args().First(), argument(c, 1, "-"), opt)
+			e := &extraction{
+				extractOptions: opt,
+				std:            streamsOf(c),
+				in:             c.Args().First(),
+				out:            argument(c, 1, ""),
+				path:           cleanPath(argument(c, 2, "")),
+			}
+			if c.NArg() > 1 && e.out == "" {
+				return usagef("TO is empty")
+			}
+			return e.run(c.Context)
 		},
 	}
 }
 
-func extract(ctx context.Context, std streams, in, out string, opt extractOptions) error {
-	p := progress.New(std.err, opt.progress, "extract "+in, 0)
-	got, err := extractShown(ctx, std, in, out, opt, p)
-	p.Done(err)
+// An extraction is one run of extract.
+type extraction struct {
+	extractOptions
+	std     streams
+	in, out string // out "": what is usual for the kind
+	path    string // of a part of a tree; "": all
+	shown   *progress.Progress
+}
+
+func (e *extraction) run(ctx context.Context) error {
+	k, err := e.kind()
 	if err != nil {
 		return err
 	}
-	to := std.out
-	if out == "-" {
-		to = std.err
+	e.shown = progress.New(e.std.err, e.progress, "extract "+e.in, 0)
+	got, err := e.extract(ctx, k)
+	e.shown.Done(err)
+	if err != nil || !e.json {
+		return err
 	}
-	if opt.json {
-		return json.NewEncoder(to).Encode(struct {
-			Kept    int64 `json:"kept"`
-			Holes   int64 `json:"holes"`
-			Fetched int64 `json:"fetched"`
-		}{got.Kept, got.Holes, got.Fetched})
+	to := e.std.out
+	if e.out == "-" {
+		to = e.std.err
 	}
-	return nil
+	return json.NewEncoder(to).Encode(got)
 }
 
-func extractShown(ctx context.Context, std streams, in, out string, opt extractOptions, p *progress.Progress) (image.Extracted, error) {
-	from := newOpener(std, opt.source, opt.log.logger(p))
-	defer from.Close()
-	img, err := from.image(ctx, in)
-	if err != nil {
-		return image.Extracted{}, err
+// kind tells what is extracted, as far as that shows without reading it, or
+// from the first bytes of standard input. As in casync, an index whose name
+// does not say what it is of is that of a tree if it goes into a directory.
+func (e *extraction) kind() (kind, error) {
+	k := cmp.Or(e.what, kindOf(e.in))
+	if k == unknownKind && e.in == "-" {
+		var err error
+		if k, err = e.std.sniff(); err != nil {
+			return "", err
+		}
 	}
-	p.Total(img.index.Size())
-	_ = notify.Send(notify.Ready) // nobody need listen
-	if out == "-" {
-		err := image.Stream(ctx, img.index, img.store, std.out, 0, img.index.Size(), image.StreamOptions{
-			InFlight: opt.source.workers,
-			Progress: p.Counter(),
-		})
-		return image.Extracted{Fetched: img.index.Size()}, err
+	if st, err := os.Stat(e.out); k == unknownKind && err == nil && st.IsDir() {
+		k = archiveIndex
 	}
-	return image.Extract(ctx, img.index, img.store, out, image.ExtractOptions{
-		InPlace:  opt.inPlace,
-		Fill:     !opt.holes,
-		NoSync:   opt.noSync,
-		InFlight: opt.source.workers,
-		Progress: p.Counter(),
-	})
+	switch {
+	case k == folderKind:
+		return "", usagef("%s: is a directory, not an image", e.in)
+	case k == blobIndex && e.path != "":
+		return "", e.noEntry()
+	}
+	return k, nil
 }
+
+// extract returns what there is to report.
+func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
+	from := newLazyOpener(e.std, lazyOptions{source: e.source, noSweep: true}, e.log.logger(e.shown))
+	defer from.Close()
+	if k == archiveKind {
+		return e.tree(ctx, from, &plainArchive{from: from, where: e.in})
+	}
+	img, err := from.image(ctx, e.in)
+	if err != nil {
+		return nil, err
+	}
+	if cmp.Or(k, kindOfIndex(img.index)) == archiveIndex {
+		e.shown.Total(img.index.Size())
+		return e.tree(ctx, from, &indexedArchive{from: from, src: img})
+	}
+	return e.blob(ctx, img)
+}
+
+// An extractedBlob is what JSON says of a disk image.
+type extractedBlob struct {
+	Kept    int64 `json:"kept"`
+	Holes   int64 `json:"holes"`
+	Fetched int64 `json:"fetched"`
+}
+
+func (e *extraction) blob(ctx context.Context, img *openedImage) (any, error) {
+	e.out = cmp.Or(e.out, "-")
+	if e.path != "" {
+		return nil, e.noEntry()
+	}
+	e.shown.Total(img.index.Size())
+	_ = notify.Send(notify.Ready) // nobody need listen
+	if e.out == "-" {
+		err := image.Stream(ctx, img.index, img.store, e.std.out, 0, img.index.Size(), image.StreamOptions{
+			InFlight: e.source.workers,
+			Progress: e.shown.Counter(),
+		})
+		return extractedBlob{Fetched: img.index.Size()}, err
+	}
+	got, err := image.Extract(ctx, img.index, img.store, e.out, image.ExtractOptions{
+		InPlace:  e.inPlace,
+		Fill:     !e.holes,
+		NoSync:   e.noSync,
+		InFlight: e.source.workers,
+		Progress: e.shown.Counter(),
+	})
+	return extractedBlob{got.Kept, got.Holes, got.Fetched}, err
+}
+
+func (e *extraction) noEntry() error {
+	return usagef("%s: holds a disk image, which has no entry %s", e.in, e.path)
+}
+
+// mask is what is restored of a tree. The bit of the digest says nothing of an
+// entry, but no features at all would mean all of them.
+func (e *extraction) mask() feature.Flags { return e.features.of(feature.All) | feature.SHA512_256 }

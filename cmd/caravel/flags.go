@@ -140,15 +140,15 @@ func indexFlags(opt *sourceOptions) []cli.Flag {
 // it says so itself. They are read and change nothing.
 func impliedFlags() []cli.Flag {
 	kind := func(s string) (string, error) {
-		if s != "blob-index" {
-			return "", errors.New("want blob-index")
+		if s != string(blobIndex) && s != string(archiveIndex) {
+			return "", errors.New("want blob-index or archive-index")
 		}
 		return s, nil
 	}
 	show := func(s string) string { return s }
 	return []cli.Flag{
 		&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the index names", Value: digestValue(new(chunker.Digest)), Hidden: true},
-		&cli.GenericFlag{Name: "what", Usage: "the `KIND` blob-index", Value: &value[string]{new(string), kind, show}, Hidden: true},
+		&cli.GenericFlag{Name: "what", Usage: "the `KIND` blob-index or archive-index", Value: &value[string]{new(string), kind, show}, Hidden: true},
 	}
 }
 

@@ -82,7 +82,11 @@ func (o *lazyOpener) limitHeap() {
 // open opens an index (.caibx) for reading on demand; any other name is taken
 // for a plain file.
 func (o *lazyOpener) open(ctx context.Context, location string) (*lazyImage, error) {
-	if is, _ := isIndex(location, ""); !is && location != "-" {
+	k := digestKind(location, "", unknownKind)
+	switch {
+	case k == folderKind:
+		return nil, fmt.Errorf("%s: is a directory, not a disk image", location)
+	case k == blobKind && location != "-":
 		return openFile(location)
 	}
 	return o.openIndex(ctx, location)
@@ -97,36 +101,25 @@ func (o *lazyOpener) openIndex(ctx context.Context, location string) (*lazyImage
 	if err != nil {
 		return nil, err
 	}
+	return o.lazily(location, src), nil
+}
+
+// lazily reads an image that is opened as a file or a disk.
+func (o *lazyOpener) lazily(location string, src *openedImage) *lazyImage {
 	o.rows += int64(src.index.Len())
 	o.limitHeap()
-	img := blockcache.New(src.index, src.store, blockcache.Options{Memory: o.memory, Log: o.log})
-	ahead := img.View(store.ReadAhead)
-	sweeping, stopSweep := context.WithCancel(context.Background())
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		if src.kept != nil && !o.noSweep {
-			_, _ = prefetch.Sweep(sweeping, src.index, src.store, src.kept, prefetch.SweepOptions{Log: o.log}) // ends with us
-		}
-	}()
+	img := o.cached(src)
 	return &lazyImage{
 		name:    imageName(location),
 		size:    img.Size(),
 		modTime: src.modTime,
 		reader: func() reader {
-			return prefetch.NewReader(img.View(store.Demand), ahead, prefetch.Options{
-				Memory: o.opt.memory,
-				Chunk:  int64(src.index.Params.Avg),
-			})
+			return prefetch.NewReader(img.View(store.Demand), img.View(store.ReadAhead), img.readAhead())
 		},
 		holes: img.Holes,
-		want:  func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
-		Close: func() error {
-			stopSweep()
-			<-swept
-			return img.Close()
-		},
-	}, nil
+		want:  img.hints(store.ReadAhead).Want,
+		Close: img.Close,
+	}
 }
 
 // imageName is what an image is called after its location.

@@ -1,4 +1,4 @@
-// Caravel delivers disk images as chunks in casync's formats and
+// Caravel delivers file systems and disk images as chunks in casync's formats and
 // reads them lazily. Each command is a file of this folder; what it does lies
 // in the rooms beside it.
 package main

@@ -30,13 +30,14 @@ func TestIndexMode(t *testing.T) {
 	}{
 		{"private file", 0o600, 0o600},
 		{"program", 0o711, 0o600},
+		{"directory", fs.ModeDir | 0o755, 0o644},
 		{"pipe", fs.ModeNamedPipe | 0o600, usual.Mode()},
 		{"terminal", fs.ModeDevice | fs.ModeCharDevice | 0o600, usual.Mode()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "disk.caibx")
-			put, err := makeOptions{}.indexPlace(streams{}, path, tt.source)
+			put, err := (&maker{out: path}).indexPlace(tt.source)
 			if err != nil {
 				t.Fatal(err)
 			}

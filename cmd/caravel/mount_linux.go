@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -13,39 +14,61 @@ import (
 
 type mountOptions struct {
 	lazy  lazyOptions
+	pack  packOptions
+	what  kind
 	name  string
 	mkdir bool
 }
 
 func mountCommand() *cli.Command {
-	cmd := mountFileCommand("mount")
-	cmd.Usage = "show an image as a file without downloading it"
-	return cmd
+	opt := mountOptions{mkdir: true}
+	return &cli.Command{
+		Name:      "mount",
+		Category:  lazily,
+		Usage:     "show an image as a directory or a file without downloading it",
+		ArgsUsage: "IMAGE DIR",
+		Description: `Shows the tree of IMAGE, read-only, in DIR: a .caidx or .catar (a path, a URL, "-"
+for standard input) or another directory as it would be packed now. Of a disk
+image, a .caibx, DIR shows one file, named like the index without its ending.
+Prints "Mounted: DIR" when it can be read and stays until SIGINT, SIGTERM or an
+unmount. What is read is fetched, verified and kept in memory; with --cache the
+rest follows in the background. What comes from a pipe, or is packed, is copied
+to a temporary file first.
+
+` + examples(
+			"caravel mount http://host/tree.caidx /mnt",
+			"caravel mount http://host/disk.caibx /mnt",
+			"caravel mount --cache=/var/cache/disk.castr http://host/disk.caibx /mnt",
+			"qemu-system-x86_64 -snapshot -drive file=/mnt/disk,format=raw",
+		),
+		Flags: slices.Concat([]cli.Flag{
+			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex, folderKind),
+			&cli.StringFlag{Name: "name", Usage: "call the file of a disk image `NAME`", Destination: &opt.name},
+			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
+		}, packFlags(&opt.pack), lazyFlags(&opt.lazy)),
+		Action: func(c *cli.Context) error {
+			switch {
+			case opt.pack.features.wantsHelp():
+				return printFeatures(c.App.Writer)
+			case c.NArg() != 2:
+				return usagef("want IMAGE and DIR, not %d arguments", c.NArg())
+			}
+			return mount(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
+		},
+	}
 }
 
 func mountIndexCommand() *cli.Command {
-	cmd := mountFileCommand("mount-index")
-	cmd.Usage = "what mount does with a disk image, by desync's name"
-	return cmd
-}
-
-func mountFileCommand(name string) *cli.Command {
-	opt := mountOptions{mkdir: true}
+	opt := mountOptions{mkdir: true, what: blobIndex}
 	return &cli.Command{
-		Name:      name,
+		Name:      "mount-index",
 		Category:  lazily,
+		Usage:     "what mount does with a disk image, by desync's name",
 		ArgsUsage: "INDEX DIR",
 		Description: `Shows the image of INDEX (a .caibx: path, URL, "-" for standard input) as one
-read-only file in DIR, named like the index without its ending. Prints "Mounted:
-DIR" when it can be read and stays until SIGINT, SIGTERM or an unmount. What is
-read is fetched, verified and kept in memory; with --cache the rest follows in
-the background.
+read-only file in DIR, named like the index without its ending; see mount.
 
-` + examples(
-			"caravel "+name+" http://host/disk.caibx /mnt",
-			"caravel "+name+" --cache=/var/cache/disk.castr http://host/disk.caibx /mnt",
-			"qemu-system-x86_64 -snapshot -drive file=/mnt/disk,format=raw",
-		),
+` + examples("caravel mount-index http://host/disk.caibx /mnt"),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "call the file `NAME`", Destination: &opt.name},
 			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
@@ -59,27 +82,70 @@ the background.
 	}
 }
 
+// mount mounts what is at a location after finding out what that is.
 func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) error {
+	k := cmp.Or(opt.what, kindOf(in))
+	if k == unknownKind && in == "-" {
+		var err error
+		if k, err = std.sniff(); err != nil {
+			return err
+		}
+	}
+	if k == blobIndex {
+		if err := refuseTree(in); err != nil {
+			return err
+		}
+	}
 	log := opt.lazy.log.logger(std.err)
 	from := newLazyOpener(std, opt.lazy, log)
 	defer from.Close()
-	img, err := from.openIndex(ctx, in)
+	show := fusefs.Options{FSName: in, Mkdir: opt.mkdir, Log: log}
+	if k == archiveKind || k == folderKind {
+		a, err := from.openArchive(ctx, in, k, opt.pack)
+		if err != nil {
+			return err
+		}
+		return mountTree(ctx, std, a, in, dir, show)
+	}
+	src, err := from.image(ctx, in)
 	if err != nil {
 		return err
 	}
-	defer img.Close()
-	if opt.name == "" {
-		opt.name = img.name
+	if cmp.Or(k, kindOfIndex(src.index)) == archiveIndex {
+		return mountTree(ctx, std, &indexedArchive{from: from, src: src}, in, dir, show)
 	}
+	return mountFile(ctx, std, from.lazily(in, src), dir, opt.name, show)
+}
+
+func mountTree(ctx context.Context, std streams, a archive, in, dir string, opt fusefs.Options) error {
+	defer a.Close()
+	t, err := a.random(ctx)
+	if err != nil {
+		return within(in, err)
+	}
+	m, err := fusefs.MountTree(dir, t.Tree, func(off, size int64) fusefs.Reader { return t.file(off, size) }, opt)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, std, m)
+}
+
+func mountFile(ctx context.Context, std streams, img *lazyImage, dir, name string, opt fusefs.Options) error {
+	defer img.Close()
 	m, err := fusefs.MountFile(dir, fusefs.File{
-		Name:    opt.name,
+		Name:    cmp.Or(name, img.name),
 		Size:    img.size,
 		ModTime: img.modTime,
 		Open:    func() fusefs.Reader { return img.reader() },
-	}, fusefs.Options{FSName: in, Mkdir: opt.mkdir, Log: log})
+	}, opt)
 	if err != nil {
 		return err
 	}
+	return serve(ctx, std, m)
+}
+
+// serve stays until the mount ends or is to end.
+func serve(ctx context.Context, std streams, m *fusefs.Mount) error {
 	if err := announce(std, "Mounted: "+m.Dir, notify.Ready); err != nil {
 		return errors.Join(err, m.Unmount())
 	}

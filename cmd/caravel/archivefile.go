@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"caravel/blockcache"
+	"caravel/catar/tree"
+	"caravel/prefetch"
+	"caravel/store/open"
+)
+
+// A plainArchive is a .catar.
+type plainArchive struct {
+	from  *lazyOpener
+	where string
+	file  *open.File // nil before somebody reads here and there
+}
+
+// inOrder is true of a pipe.
+func (a *plainArchive) inOrder() bool {
+	st, err := os.Stat(a.where)
+	if a.where == "-" {
+		f, ok := a.from.where.Stdin.(*os.File)
+		if !ok {
+			return true
+		}
+		st, err = f.Stat()
+	}
+	return err == nil && !st.Mode().IsRegular()
+}
+
+func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
+	r, _, err := open.Reader(ctx, a.where, a.from.where)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { r.Close() }) // ends a read that waits for a pipe
+	return r, nil
+}
+
+func (a *plainArchive) random(ctx context.Context) (*randomArchive, error) {
+	if a.file == nil {
+		f, err := open.At(ctx, a.where, a.from.where)
+		if err != nil {
+			return nil, err
+		}
+		a.file = f
+	}
+	return randomFile(ctx, a.file, a.from)
+}
+
+func (a *plainArchive) Close() error {
+	if a.file == nil {
+		return nil
+	}
+	return a.file.Close()
+}
+
+// randomFile is an archive in an opened file.
+func randomFile(ctx context.Context, f *open.File, o *lazyOpener) (*randomArchive, error) {
+	t, err := tree.Open(ctx, f, f.Size(), tree.Options{Want: f.Want, Log: o.log})
+	if err != nil {
+		return nil, err
+	}
+	return &randomArchive{Tree: t, lazyBytes: fileBytes{f}}, nil
+}
+
+type fileBytes struct{ *open.File }
+
+func (f fileBytes) section(ctx context.Context, off, n int64) (io.ReadCloser, error) {
+	return &orderly{ctx: ctx, src: f.File, off: off, end: off + n, told: off}, nil
+}
+
+func (f fileBytes) file(off, size int64) reader {
+	return part{prefetch.NewReader(endingFile{f.File, off + size}, fileAhead(f), prefetch.Options{}), off, size}
+}
+
+// An endingFile is one of which nobody shall read behind an offset.
+type endingFile struct {
+	*open.File
+	end int64
+}
+
+func (e endingFile) Size() int64 { return e.end }
+
+// fileAhead is a file as it takes the hints of read-ahead.
+type fileAhead struct{ *open.File }
+
+func (f fileAhead) Want(ranges ...blockcache.Range) {
+	for _, r := range ranges {
+		f.File.Want(r.Off, r.Len)
+	}
+}
+
+func (f fileAhead) State(off int64) (blockcache.State, int64) {
+	here, end := f.Has(off)
+	if here {
+		return blockcache.Resident, end
+	}
+	return blockcache.Absent, end
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"os"
+
+	"caravel/store/open"
+)
+
+// fromArchive makes a .caidx of a .catar, which is checked while it is cut.
+func (m *maker) fromArchive(ctx context.Context) (result, error) {
+	mode := fs.FileMode(0o666)
+	if st, err := os.Stat(m.in); err == nil {
+		mode = st.Mode()
+	}
+	r, info, err := open.Reader(ctx, m.in, open.Options{Stdin: m.std.in, Log: m.logger})
+	if err != nil {
+		return result{}, err
+	}
+	defer r.Close()
+	stop := context.AfterFunc(ctx, func() { r.Close() }) // ends a read that waits for a pipe
+	defer stop()
+	m.shown.Total(max(info.Size, 0))
+	c, err := checked(r)
+	if err != nil {
+		return result{}, within(m.in, err)
+	}
+	defer c.Close()
+	made, err := m.chunks(ctx, c, c.flags, mode)
+	if c.err != nil && c.err != io.EOF {
+		err = within(m.in, c.err) // as it was, without those through whose hands it went
+	}
+	return made, err
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"caravel/catar/walk"
+	"caravel/chunker"
+	"caravel/feature"
+	"caravel/internal/notify"
+	"caravel/store/local"
+	"caravel/store/open"
+)
+
+// fromFolder packs a directory.
+func (m *maker) fromFolder(ctx context.Context, mode fs.FileMode) (result, error) {
+	f := m.pack.archive()
+	if f&feature.UserNames != 0 && f&feature.UIDs == 0 {
+		m.logger.Warn("casync cannot read archives that have the owners' names without their numbers; --with=32bit-uids adds these")
+	}
+	p := &packing{ctx: ctx, dir: m.in, flags: f, opt: walk.Options{Log: m.logger, LeaveOut: m.own()}}
+	defer p.Close()
+	var made result
+	var err error
+	if m.kind == archiveKind {
+		made, err = m.archive(ctx, p, mode)
+	} else {
+		made, err = m.chunks(ctx, p, f, mode)
+	}
+	if p.err != nil && err != nil {
+		err = p.err // as it was, without those through whose hands it went
+	}
+	if err != nil {
+		return result{}, err
+	}
+	st := p.stats()
+	made.Entries = st.Entries
+	if st.LeftOut > 0 {
+		m.logger.Info("left out what make itself writes", "dir", m.in, "entries", st.LeftOut)
+	}
+	if m.log.verbose {
+		m.logger.Info("packed", "entries", st.Entries, "excluded", st.Excluded, "flags", f.String())
+	}
+	return made, nil
+}
+
+// own finds what is this command's own and might lie in the directory: the file
+// that it is going to replace, and the store, which is made so that it can be
+// recognized.
+func (m *maker) own() []walk.Inode {
+	paths := []string{pathOf(m.out)}
+	if m.kind == archiveIndex && !m.noStore {
+		dir := pathOf(strings.TrimRight(m.storePlace(), "/"))
+		_ = os.Mkdir(dir, 0o777) // it may be there; if it cannot be, that shows later
+		paths = append(paths, dir)
+	}
+	var own []walk.Inode
+	for _, p := range paths {
+		if st, err := os.Stat(p); err == nil {
+			own = append(own, inodesOf(st)...)
+		}
+	}
+	return own
+}
+
+// pathOf is where a location is on this machine; "": nowhere.
+func pathOf(location string) string {
+	blobs, name, err := open.Object(location, open.Options{})
+	if dir, ok := blobs.(*local.Dir); ok && err == nil {
+		return dir.Locate(name)
+	}
+	return ""
+}
+
+// archive makes a .catar.
+func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (result, error) {
+	file := &packedFile{packing: p, sum: p.flags.Digest().New(), progress: m.shown.Counter()}
+	_ = notify.Send(notify.Ready) // nobody need listen
+	var err error
+	if m.out == "-" {
+		_, err = file.WriteTo(m.std.out)
+	} else if path := pathOf(m.out); path != "" {
+		err = putFile(ctx, path, file, local.Options{Mode: outputMode(mode), Sync: !m.noSync})
+	} else {
+		err = fmt.Errorf("%s: nothing can be written there; make the archive on a disk and copy it", m.out)
+	}
+	return result{Digest: chunker.ID(file.sum.Sum(nil)), Size: file.size}, err
+}
+
+// A packing is a directory that is packed when somebody begins to read.
+type packing struct {
+	ctx   context.Context // of the run
+	dir   string
+	flags feature.Flags
+	opt   walk.Options
+	walk  *walk.Reader // nil before that
+	err   error        // of the first read that had one
+}
+
+func (p *packing) Read(b []byte) (int, error) {
+	if p.walk == nil {
+		if p.walk, p.err = walk.Open(p.ctx, p.dir, p.flags, p.opt); p.err != nil {
+			return 0, p.err
+		}
+	}
+	n, err := p.walk.Read(b)
+	if err != io.EOF {
+		p.err = err
+	}
+	return n, err
+}
+
+func (p *packing) stats() walk.Stats {
+	if p.walk == nil {
+		return walk.Stats{}
+	}
+	return p.walk.Stats()
+}
+
+func (p *packing) Close() error {
+	if p.walk == nil {
+		return nil
+	}
+	return p.walk.Close()
+}
+
+// A packedFile is a directory on its way into a file.
+type packedFile struct {
+	*packing
+	sum      hash.Hash
+	size     int64
+	progress *atomic.Int64
+}
+
+func (f *packedFile) Read(b []byte) (int, error) {
+	n, err := f.packing.Read(b)
+	f.progress.Add(int64(n))
+	return n, err
+}
+
+// WriteTo learns which file that is, which may lie in the directory.
+func (f *packedFile) WriteTo(w io.Writer) (int64, error) {
+	if to, ok := w.(*os.File); ok {
+		if st, err := to.Stat(); err == nil && st.Mode().IsRegular() {
+			f.opt.LeaveOut = append(f.opt.LeaveOut, inodesOf(st)...)
+		}
+	}
+	var err error
+	f.size, err = copySummed(w, f, f.sum)
+	return f.size, err
+}
+
+// copySummed copies r to w and digests what it copies. The two go on at the
+// same time.
+func copySummed(w io.Writer, r io.Reader, sum hash.Hash) (written int64, err error) {
+	var summing sync.WaitGroup
+	defer summing.Wait()
+	block, next := make([]byte, 512<<10), make([]byte, 512<<10)
+	for {
+		n, readErr := r.Read(block)
+		summing.Wait() // next is free
+		b := block[:n]
+		summing.Go(func() { sum.Write(b) })
+		m, err := w.Write(b)
+		written += int64(m)
+		switch {
+		case err != nil:
+			return written, err
+		case readErr == io.EOF:
+			return written, nil
+		case readErr != nil:
+			return written, readErr
+		}
+		block, next = next, block
+	}
+}

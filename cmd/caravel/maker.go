@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"caravel/chunker"
+	"caravel/feature"
+	"caravel/image"
+	"caravel/internal/notify"
+	"caravel/internal/progress"
+	"caravel/store"
+	"caravel/store/local"
+	"caravel/store/open"
+)
+
+// A maker is one run of make.
+type maker struct {
+	makeOptions
+	std     streams
+	kind    kind
+	out, in string
+	logger  *slog.Logger
+	shown   *progress.Progress
+}
+
+func (m *maker) run(ctx context.Context) error {
+	m.shown = progress.New(m.std.err, m.progress, "make "+m.out, 0)
+	m.logger = m.log.logger(m.shown)
+	var made result
+	var err error
+	switch st, statErr := os.Stat(m.in); {
+	case m.kind == blobIndex:
+		made, err = m.fromBlob(ctx)
+	case m.kind == archiveIndex && (statErr != nil || !st.IsDir()):
+		made, err = m.fromArchive(ctx)
+	case statErr != nil:
+		err = statErr
+	default:
+		made, err = m.fromFolder(ctx, st.Mode())
+	}
+	m.shown.Done(err)
+	if err != nil {
+		return err
+	}
+	to := m.std.out
+	if m.out == "-" {
+		to = m.std.err
+	}
+	return made.print(to, m.json)
+}
+
+// fromBlob makes a .caibx.
+func (m *maker) fromBlob(ctx context.Context) (result, error) {
+	src, err := openSource(ctx, m.std, m.in)
+	if err != nil {
+		return result{}, err
+	}
+	defer src.Close()
+	m.shown.Total(max(src.Size, 0))
+	if src.Cut != "" {
+		m.logger.Info("the device ends at its file system", "device", m.in, "fs", src.Cut, "size", src.Size)
+	}
+	made, err := m.chunks(ctx, src, m.pack.blob(), src.Mode)
+	if err != nil {
+		return result{}, err
+	}
+	if src.Size >= 0 && made.Size != src.Size {
+		m.logger.Warn("the source changed its size while it was read", "source", m.in, "before", src.Size, "read", made.Size)
+	}
+	return made, nil
+}
+
+// chunks makes the index of r, whose flags are f, and puts it into its place.
+// mode is that of the source.
+func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode fs.FileMode) (result, error) {
+	putIndex, err := m.indexPlace(mode)
+	if err != nil {
+		return result{}, err
+	}
+	dst, err := m.makeStore()
+	if err != nil {
+		return result{}, err
+	}
+	_ = notify.Send(notify.Ready) // nobody need listen
+	made, err := image.Make(ctx, r, dst, image.MakeOptions{
+		Params:        m.params,
+		Digest:        f.Digest(),
+		Flags:         f,
+		Workers:       m.workers,
+		CheckExisting: m.checkExisting,
+		Progress:      m.shown.Counter(),
+	})
+	if err != nil {
+		return result{}, err
+	}
+	made.Index.Flags = f // also if there are none, which Make takes for "not said"
+	if m.log.verbose {
+		m.logger.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "store", m.storePlace())
+	}
+	var index bytes.Buffer
+	if _, err := made.Index.WriteTo(&index); err != nil {
+		return result{}, err
+	}
+	return resultOf(made), putIndex(ctx, &index)
+}
+
+// makeStore opens the store that make fills; nil with --no-store.
+func (m *maker) makeStore() (store.Writer, error) {
+	if m.noStore {
+		return nil, nil
+	}
+	w, err := open.Writer(m.storePlace(), open.Options{Form: m.form})
+	if err == nil && m.noSync {
+		w = unsynced{w}
+	}
+	return w, err
+}
+
+// storePlace is the store that make fills.
+func (m *maker) storePlace() string {
+	if len(m.stores) > 0 {
+		return m.stores[0]
+	}
+	return open.DefaultStore(m.out)
+}
+
+// unsynced leaves out the wait for the disk.
+type unsynced struct{ store.Writer }
+
+func (unsynced) Sync(context.Context) error { return nil }
+
+// indexPlace returns what puts the index into its place, or why it has none:
+// better before the work than after it. Like casync it gives the index the
+// permissions to read and write that the source has.
+func (m *maker) indexPlace(mode fs.FileMode) (put func(context.Context, *bytes.Buffer) error, err error) {
+	if m.out == "-" {
+		return func(_ context.Context, b *bytes.Buffer) error {
+			_, err := b.WriteTo(m.std.out)
+			return err
+		}, nil
+	}
+	mode = outputMode(mode)
+	blobs, name, err := open.Object(m.out, open.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if dir, ok := blobs.(*local.Dir); ok {
+		path := dir.Locate(name)
+		return func(ctx context.Context, b *bytes.Buffer) error {
+			return putFile(ctx, path, b, local.Options{Mode: mode, Sync: !m.noSync})
+		}, canPut(path)
+	}
+	to, ok := blobs.(store.Putter)
+	if !ok {
+		return nil, fmt.Errorf("%s: nothing can be written there; make the index on a disk and copy it", m.out)
+	}
+	return func(ctx context.Context, b *bytes.Buffer) error {
+		return to.Put(ctx, name, b, int64(b.Len()))
+	}, nil
+}
+
+// outputMode are the permissions of what is made of a source, before the umask:
+// the source's.
+func outputMode(source fs.FileMode) fs.FileMode {
+	if source&(fs.ModeNamedPipe|fs.ModeSocket|fs.ModeCharDevice) != 0 {
+		return 0o666 // a pipe's say nothing about what comes out of it
+	}
+	if source &= 0o666; source != 0 {
+		return source
+	}
+	return 0o666
+}
+
+// A result is what make prints.
+type result struct {
+	Digest chunker.ID `json:"digest"`
+	Size   int64      `json:"size"`
+
+	*chunked       // of an index
+	Entries  int64 `json:"entries,omitempty"` // of a directory
+}
+
+type chunked struct {
+	Chunks int   `json:"chunks"`
+	Stored int64 `json:"stored"`
+	Reused int64 `json:"reused"`
+}
+
+func resultOf(made *image.Made) result {
+	return result{
+		Digest:  made.Digest,
+		Size:    made.Index.Size(),
+		chunked: &chunked{made.Index.Len(), made.Stored, made.Reused},
+	}
+}
+
+// print prints what casync's make prints, the digest, or more as JSON.
+func (r result) print(w io.Writer, asJSON bool) error {
+	if !asJSON {
+		_, err := fmt.Fprintln(w, r.Digest)
+		return err
+	}
+	return json.NewEncoder(w).Encode(r)
+}
+
+// openSource opens the file, block device or pipe to make an image of. It is
+// closed when ctx ends, so that a read that waits for a pipe ends too.
+func openSource(ctx context.Context, std streams, in string) (src *image.Source, err error) {
+	if stdin, ok := std.in.(*os.File); ok && in == "-" {
+		src, err = image.NewSource(stdin)
+	} else {
+		src, err = image.OpenSource(in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { src.Close() })
+	return src, nil
+}

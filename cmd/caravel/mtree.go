@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"hash"
+
+	"github.com/urfave/cli/v2"
+
+	"caravel/catar"
+	"caravel/chunker"
+	"caravel/feature"
+	"caravel/listing"
+)
+
+func mtreeCommand() *cli.Command {
+	var opt listOptions
+	return &cli.Command{
+		Name:      "mtree",
+		Category:  images,
+		Usage:     "list the entries of a tree with their metadata and digests",
+		ArgsUsage: "[TREE [PATH]]",
+		Description: `Prints a line of mtree(5) for each entry of TREE: a .caidx or .catar (a path, a
+URL, "-" for standard input) or a directory, as if it were packed; the current one
+if none is named. With PATH only that entry and what is below it; of an image
+elsewhere no more than that is fetched. Every file is read, for its digest.
+
+` + examples(
+			"caravel mtree tree.caidx",
+			"caravel mtree http://host/tree.caidx usr/bin",
+			"# what differs between a directory and an image of it",
+			"diff <(caravel mtree /srv/tree) <(caravel mtree tree.caidx)",
+		),
+		Flags:  append(listFlags(&opt), ignoredRecursive()),
+		Action: listAction(&opt, mtree),
+	}
+}
+
+// ignoredRecursive is a flag that every command of casync takes, and that
+// changes nothing but in list.
+func ignoredRecursive() cli.Flag {
+	f := newSwitch("recursive", "", new(bool))
+	f.Hidden = true
+	return f
+}
+
+func mtree(ctx context.Context, a archive, path string, out *printer, _ listOptions) error {
+	at, err := entriesAt(ctx, a, path)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	var h hash.Hash
+	for f, err := range at.nodes {
+		if err != nil {
+			return err
+		}
+		var id chunker.ID
+		if f.IsRegular() {
+			if h == nil {
+				h = at.Flags().Digest().New()
+			}
+			h.Reset()
+			if _, err := at.WriteTo(h); err != nil {
+				return err
+			}
+			id = chunker.ID(h.Sum(nil))
+		}
+		if err := out.full(f.path, f.Node, at.Flags(), id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// full prints what mtree prints.
+func (p *printer) full(path string, n *catar.Node, f feature.Flags, digest chunker.ID) error {
+	if p.json {
+		return p.entry(listing.Full(path, n, f, digest))
+	}
+	return p.text(func(b []byte) []byte { return listing.MTree(b, path, n, f, digest) })
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"caravel/catar"
+	"caravel/chunker"
+	"caravel/feature"
+	"caravel/listing"
+)
+
+func statCommand() *cli.Command {
+	var opt listOptions
+	return &cli.Command{
+		Name:      "stat",
+		Category:  images,
+		Usage:     "print all that is known of one entry of a tree",
+		ArgsUsage: "[TREE [PATH]]",
+		Description: `Prints the metadata of the entry PATH, or of the root, of TREE: a .caidx or .catar
+(a path, a URL, "-" for standard input) or a directory, as if it were packed; the
+current one if none is named. Of an image elsewhere no more than that entry is
+fetched. The last two lines are the digest of a file's content, and that of the
+content with all metadata but the name.
+
+` + examples(
+			"caravel stat http://host/tree.caidx etc/passwd",
+			"caravel stat --json tree.caidx usr/bin/ping | jq .xattrs",
+		),
+		Flags:  append(listFlags(&opt), ignoredRecursive()),
+		Action: listAction(&opt, stat),
+	}
+}
+
+// stat prints one entry.
+func stat(ctx context.Context, a archive, path string, out *printer, _ listOptions) error {
+	if f, ok := a.(*folder); ok {
+		return f.stat(ctx, path, out)
+	}
+	t, err := a.random(ctx)
+	if err != nil {
+		return err
+	}
+	at, err := t.Find(ctx, path)
+	if err != nil {
+		return err
+	}
+	n, err := t.Entry(ctx, at.ID)
+	if err != nil {
+		return err
+	}
+	d := listing.Details{Flags: t.Flags()}
+	if !n.IsDir() {
+		d.Digest, d.Link, err = t.digests(ctx, n, t.Span(at.ID))
+	}
+	if err != nil {
+		return err
+	}
+	return out.whole(path, n, d)
+}
+
+// digests reads what an entry that is no directory has behind its name: its
+// records, and if it is a file its bytes.
+func (a *randomArchive) digests(ctx context.Context, n *catar.Node, at catar.Span) (payload, link chunker.ID, err error) {
+	r, err := a.section(ctx, at.Start, at.End-at.Start)
+	if err != nil {
+		return payload, link, err
+	}
+	defer r.Close()
+	all, content := a.Flags().Digest().New(), a.Flags().Digest().New()
+	_, err = io.CopyN(all, r, n.Body-at.Start)
+	if err == nil && n.IsRegular() {
+		_, err = io.CopyN(io.MultiWriter(all, content), r, n.Size)
+	}
+	return chunker.ID(content.Sum(nil)), chunker.ID(all.Sum(nil)), err
+}
+
+// stat prints an entry of a folder as the archive would have it.
+func (f *folder) stat(ctx context.Context, path string, out *printer) error {
+	at, err := entriesAt(ctx, f, path)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	for n, err := range at.nodes {
+		if err != nil {
+			return err
+		}
+		d := listing.Details{Flags: at.Flags()}
+		if n.IsDir() || n.IsRegular() {
+			d.ProjID = d.Flags&feature.QuotaProjID != 0 && hasProjects(filepath.Join(f.path, path))
+		}
+		if !n.IsDir() {
+			if d.Digest, d.Link, err = at.digests(n.Node); err != nil {
+				return err
+			}
+		}
+		return out.whole(path, n.Node, d)
+	}
+	return nil
+}
+
+// whole prints what stat prints.
+func (p *printer) whole(path string, n *catar.Node, d listing.Details) error {
+	d.Zone = time.Local
+	if p.json {
+		return p.entry(listing.Whole(path, n, d))
+	}
+	return p.text(func(b []byte) []byte { return listing.Stat(b, path, n, d) })
+}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"io"
+
+	"github.com/urfave/cli/v2"
+)
+
+// streams are where a command reads and writes.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+func streamsOf(c *cli.Context) streams { return streams{c.App.Reader, c.App.Writer, c.App.ErrWriter} }
+
+// argument is the nth argument, or what stands for it if there are fewer. One
+// that is there but empty, a script's unset variable, is no reason to take
+// another place.
+func argument(c *cli.Context, n int, otherwise string) string {
+	if n < c.NArg() {
+		return c.Args().Get(n)
+	}
+	return otherwise
+}
