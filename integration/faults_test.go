@@ -289,7 +289,9 @@ func TestSourcesThatCannotBe(t *testing.T) {
 	}
 	for source, why := range sources {
 		complaint(t, run(t, caravel, "make", "--store="+store, index, source), source, why)
-		complaint(t, run(t, caravel, "digest", source), source, why)
+		if source != dir { // which has a digest
+			complaint(t, run(t, caravel, "digest", source), source, why)
+		}
 		holds(t, index, good)
 		clean(t, dir, "x.caibx", "secret")
 	}

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,20 +14,23 @@ import (
 	"syscall"
 	"testing"
 
+	"caravel/feature"
 	"caravel/internal/origin"
+	"caravel/internal/testtree"
 )
 
 // A reader of the README follows it, on a machine on which /srv/www is served
 // as http://host.
 type readmeReader struct {
 	data   []byte // of disk.img
-	home   string // where disk.img is
+	home   string // where disk.img and tree are
 	away   string // the folder on another machine
 	www    string // the folder that is served
 	host   string // its URL
 	run    string
 	tools  string // comes first in the PATH
-	digest string // what make printed
+	digest string // what make printed of disk.img
+	tree   string // what it printed of tree
 }
 
 // A promise is a line of the README, without its comment.
@@ -38,17 +42,28 @@ type promise struct {
 var promises = []promise{
 	{"go run ./cmd/caravel demo", demoAsTyped},
 	{"make test", testTarget},
+	{"caravel make /srv/www/tree.caidx tree", makeTreeAsTyped},
 	{"caravel make /srv/www/disk.caibx disk.img", makeAsTyped},
+	{"caravel mount http://host/tree.caidx /mnt", mountTreeAsTyped},
 	{"caravel mount http://host/disk.caibx /mnt", mountAsTyped},
 	{"caravel mkdev http://host/disk.caibx", mkdevAsTyped},
 	{"caravel nbd-server --socket /run/disk.sock http://host/disk.caibx", nbdServerAsTyped},
 	{"caravel cat --offset 1M --length 4K http://host/disk.caibx", catAsTyped},
+	{"caravel extract http://host/tree.caidx copy", extractTreeAsTyped},
+	{"caravel extract http://host/tree.caidx part etc/ssh", extractPartAsTyped},
 	{"caravel extract http://host/disk.caibx disk.img", extractAsTyped},
 	{"caravel extract http://host/disk.caibx /dev/sdX", extractToDeviceAsTyped},
 	{"caravel extract http://host/disk.caibx - | ssh host dd of=/dev/sdX", extractToDeviceAsTyped},
+	{"caravel list http://host/tree.caidx etc", listAsTyped},
+	{"caravel stat http://host/tree.caidx etc/hosts", statAsTyped},
+	{"caravel mtree tree.caidx", mtreeAsTyped},
+	{"caravel digest tree.caidx", digestTreeAsTyped},
 	{"caravel digest disk.caibx", digestAsTyped},
 	{"caravel list-chunks disk.caibx", listChunksAsTyped},
 	{"caravel help make", helpAsTyped},
+	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
+	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
+	{"caravel make tree.catar tree", makeArchiveAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
 }
 
@@ -88,6 +103,12 @@ func newReadmeReader(t *testing.T) *readmeReader {
 	image := filepath.Join(r.home, "disk.img")
 	random(t, image, 1_600_000)
 	r.data = read(t, image)
+	for path, content := range map[string]string{"etc/hosts": "127.0.0.1 localhost\n", "etc/ssh/config": "Host *\n", "etc/ssh/keys/a": "a", "readme": "one\n"} {
+		path = filepath.Join(r.home, "tree", path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o640)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.host = serveDir(t, r.www, origin.Options{}).URL()
 	// The other side of ssh is here.
 	if err := os.WriteFile(filepath.Join(r.tools, "ssh"), []byte("#!/bin/sh\nshift\nexec \"$@\"\n"), 0o755); err != nil {
@@ -171,6 +192,91 @@ func makeAsTyped(t *testing.T, r *readmeReader, line string) {
 		if _, err := os.Stat(filepath.Join(r.www, name)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func makeTreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.tree = r.typed(t, r.home, line)
+	if !regexp.MustCompile(`^[0-9a-f]{64}\n$`).MatchString(r.tree) {
+		t.Errorf("printed %q", r.tree)
+	}
+}
+
+// sameTree compares a folder with the tree, as far as flags say.
+func (r *readmeReader) sameTree(t *testing.T, dir, part string, flags feature.Flags) {
+	t.Helper()
+	diff, err := testtree.Diff(filepath.Join(r.home, "tree", part), dir, flags)
+	if err != nil || len(diff) > 0 {
+		t.Errorf("%s is not the tree: %v\n%s", dir, err, strings.Join(diff, "\n"))
+	}
+}
+
+func mountTreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	needFUSE(t)
+	mnt := t.TempDir()
+	d, said := r.started(t, line, "/mnt", mnt)
+	unmountLater(t, mnt)
+	if said != "Mounted: "+mnt {
+		t.Errorf("says %q", said)
+	}
+	r.sameTree(t, mnt, "", feature.Unix)
+	d.ends(syscall.SIGINT, soon)
+}
+
+func extractTreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.typed(t, r.away, line)
+	r.sameTree(t, filepath.Join(r.away, "copy"), "", feature.Best)
+}
+
+func extractPartAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.typed(t, r.away, line)
+	r.sameTree(t, filepath.Join(r.away, "part/ssh"), "etc/ssh", feature.Best)
+}
+
+func listAsTyped(t *testing.T, r *readmeReader, line string) {
+	const want = "drwxr-xr-x etc\n-rw-r----- etc/hosts\ndrwxr-xr-x etc/ssh\n-rw-r----- etc/ssh/config\ndrwxr-xr-x etc/ssh/keys\n-rw-r----- etc/ssh/keys/a\n"
+	if got := r.typed(t, r.away, line); got != want {
+		t.Errorf("printed\n%s", got)
+	}
+}
+
+func statAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.away, line); !strings.Contains(got, "hosts\n") || !strings.Contains(got, "Size: 20") {
+		t.Errorf("printed\n%s", got)
+	}
+}
+
+func mtreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	got := r.typed(t, r.www, line)
+	if n := strings.Count(got, "\n"); n != 8 || !strings.Contains(got, "etc/hosts type=file mode=0640 size=20 ") {
+		t.Errorf("%d lines\n%s", n, got)
+	}
+}
+
+func digestTreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.www, line); got != r.tree {
+		t.Errorf("%q is not what make printed, %q", got, r.tree)
+	}
+}
+
+func makeWithoutAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.typed(t, r.home, line)
+	if got := must(t, caravel, "mtree", filepath.Join(r.home, "home.caidx")); strings.Contains(got, " uid=") {
+		t.Errorf("owners are kept:\n%s", got)
+	}
+}
+
+func extractWithoutAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.typed(t, r.www, line)
+	r.sameTree(t, filepath.Join(r.www, "mine"), "", feature.Permissions|feature.NanoTime)
+}
+
+func makeArchiveAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.home, line); got != r.tree {
+		t.Errorf("%q is not the digest of the image, %q", got, r.tree)
+	}
+	if got := must(t, caravel, "digest", filepath.Join(r.home, "tree.catar")); got != r.tree {
+		t.Errorf("%q is not what make printed, %q", got, r.tree)
 	}
 }
 

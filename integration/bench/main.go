@@ -1,11 +1,13 @@
 //go:build linux
 
 // Bench measures caravel beside casync (from the PATH) and desync ($DESYNC) on
-// the same image in the same run: whole-image work, and lazy reading over a web
-// server 20 ms away. It prints medians, ratios and peak memory.
+// the same image and the same tree in the same run: whole-image work, and lazy
+// reading over a web server 20 ms away. It prints medians, ratios and peak
+// memory.
 //
 //	go run ./integration/bench -size 1024 -runs 3
 //	go run ./integration/bench -only make,extract
+//	go run ./integration/bench -only tree-make,tree-extract -tree /usr/share
 package main
 
 import (
@@ -22,8 +24,9 @@ func main() {
 	runs := flag.Int("runs", 3, "counted runs of each command, after one that does not count")
 	only := flag.String("only", "", "names of the cases to run, separated by commas; empty: all")
 	dir := flag.String("dir", "", "work in this folder; empty: a temporary one")
+	tree := flag.String("tree", goRoot(), "the tree to pack; empty: Go's own")
 	flag.Parse()
-	if err := bench(*size, *runs, *only, *dir); err != nil {
+	if err := bench(*size, *runs, *only, *dir, *tree); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -33,14 +36,41 @@ func main() {
 type setting struct {
 	dir    string
 	runs   int
+	mib    int    // of the disk image
 	image  string // the disk image
 	bytes  int64  // its length
+	tree   string // the tree
+	packed int64  // the length of its archive
 	bin    string // caravel
 	casync string // "": not installed
 	desync string // "": $DESYNC is not set
 }
 
-func bench(size, runs int, only, dir string) error {
+// A comparison is one case, and what it needs.
+type comparison struct {
+	name  string
+	needs func(*setting) error
+	run   func(*setting) error
+}
+
+func comparisons() []comparison {
+	disk, tree := (*setting).prepareDisk, (*setting).prepareTree
+	return []comparison{
+		{"make", disk, (*setting).makeEmpty},
+		{"remake", disk, (*setting).makePresent},
+		{"extract", disk, (*setting).extract},
+		{"http", disk, (*setting).extractHTTP},
+		{"mount", disk, (*setting).mounts},
+		{"nbd", disk, (*setting).nbd},
+		{"tree-make", tree, (*setting).treeMake},
+		{"tree-archive", tree, (*setting).treeArchive},
+		{"tree-extract", tree, (*setting).treeExtract},
+		{"tree-list", tree, (*setting).treeList},
+		{"tree-http", tree, (*setting).treeHTTP},
+	}
+}
+
+func bench(size, runs int, only, dir, tree string) error {
 	if dir == "" {
 		tmp, err := os.MkdirTemp("", "caravel-bench")
 		if err != nil {
@@ -49,24 +79,17 @@ func bench(size, runs int, only, dir string) error {
 		defer os.RemoveAll(tmp)
 		dir = tmp
 	}
-	s := &setting{dir: dir, runs: runs, desync: os.Getenv("DESYNC")}
+	s := &setting{dir: dir, runs: runs, mib: size, tree: tree, desync: os.Getenv("DESYNC")}
 	s.casync, _ = exec.LookPath("casync")
-	if err := s.prepare(size); err != nil {
+	if err := s.build(); err != nil {
 		return err
 	}
-	for _, c := range []struct {
-		name string
-		run  func(*setting) error
-	}{
-		{"make", (*setting).makeEmpty},
-		{"remake", (*setting).makePresent},
-		{"extract", (*setting).extract},
-		{"http", (*setting).extractHTTP},
-		{"mount", (*setting).mounts},
-		{"nbd", (*setting).nbd},
-	} {
+	for _, c := range comparisons() {
 		if only != "" && !strings.Contains(","+only+",", ","+c.name+",") {
 			continue
+		}
+		if err := c.needs(s); err != nil {
+			return fmt.Errorf("preparing %s: %w", c.name, err)
 		}
 		if err := c.run(s); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -80,18 +103,25 @@ func (s *setting) path(name ...string) string {
 	return filepath.Join(append([]string{s.dir}, name...)...)
 }
 
-// prepare builds caravel, makes the image, and cuts it into www, the folder
-// that the web server shows.
-func (s *setting) prepare(mib int) error {
+func (s *setting) build() error {
 	s.bin = s.path("caravel")
 	build := exec.Command("go", "build", "-o", s.bin, "caravel/cmd/caravel")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
+	return os.MkdirAll(s.path("www"), 0o755)
+}
+
+// prepareDisk makes the disk image, and cuts it into www, the folder that the
+// web server shows.
+func (s *setting) prepareDisk() error {
+	if s.image != "" {
+		return nil
+	}
 	s.image = s.path("disk.img")
 	if _, err := os.Stat(s.image); err != nil {
-		if err := diskImage(s.image, s.path("files"), int64(mib)<<20); err != nil {
+		if err := diskImage(s.image, s.path("files"), int64(s.mib)<<20); err != nil {
 			return err
 		}
 	}
@@ -100,9 +130,6 @@ func (s *setting) prepare(mib int) error {
 		return err
 	}
 	s.bytes = st.Size()
-	if err := os.MkdirAll(s.path("www"), 0o755); err != nil {
-		return err
-	}
 	out, err := exec.Command(s.bin, "make", s.path("www", "disk.caibx"), s.image).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
