@@ -24,6 +24,9 @@ type archive interface {
 	// inOrder reports whether it can only be read in order.
 	inOrder() bool
 
+	// skips reports whether stream skips what is not wanted for nothing.
+	skips() bool
+
 	Close() error
 }
 

@@ -31,6 +31,12 @@ func (a *plainArchive) inOrder() bool {
 	return err == nil && !st.Mode().IsRegular()
 }
 
+// skips is true of a file of this machine.
+func (a *plainArchive) skips() bool {
+	st, err := os.Stat(a.where)
+	return err == nil && st.Mode().IsRegular()
+}
+
 func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
 	r, _, err := open.Reader(ctx, a.where, a.from.where)
 	if err != nil {

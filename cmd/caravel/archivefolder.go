@@ -17,6 +17,7 @@ type folder struct {
 }
 
 func (f *folder) inOrder() bool { return true }
+func (f *folder) skips() bool   { return false }
 
 func (f *folder) stream(ctx context.Context) (io.ReadCloser, error) {
 	return walk.Open(ctx, f.path, f.pack.archive(), walk.Options{Log: f.from.log})

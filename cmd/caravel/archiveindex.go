@@ -19,6 +19,7 @@ type indexedArchive struct {
 }
 
 func (a *indexedArchive) inOrder() bool { return false }
+func (a *indexedArchive) skips() bool   { return false }
 
 func (a *indexedArchive) stream(ctx context.Context) (io.ReadCloser, error) {
 	return image.NewReader(ctx, a.src.index, a.src.store, 0, a.src.index.Size(), a.options())

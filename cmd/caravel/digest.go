@@ -135,7 +135,7 @@ func digestFile(ctx context.Context, std streams, in string, d chunker.Digest) (
 	}
 	defer src.Close()
 	h := d.New()
-	if _, err := io.CopyBuffer(h, src, make([]byte, 1<<20)); err != nil {
+	if _, err := copySummed(io.Discard, src, h); err != nil {
 		return chunker.ID{}, cmp.Or(context.Cause(ctx), err)
 	}
 	return chunker.ID(h.Sum(nil)), nil
@@ -148,14 +148,15 @@ func digestArchive(ctx context.Context, a archive) (chunker.ID, error) {
 		return chunker.ID{}, err
 	}
 	defer r.Close()
+	if f, ok := a.(*folder); ok { // packed just now: nothing to check
+		return sumOf(r, f.pack.archive().Digest())
+	}
 	c, err := checked(r)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer c.Close()
-	h := c.flags.Digest().New()
-	_, err = io.CopyBuffer(h, c, make([]byte, 1<<20))
-	return chunker.ID(h.Sum(nil)), err
+	return sumOf(c, c.flags.Digest())
 }
 
 // digestEntry digests a part of a tree.
@@ -187,8 +188,12 @@ func digestEntry(ctx context.Context, a archive, path string) (chunker.ID, error
 		return chunker.ID{}, err
 	}
 	defer r.Close()
-	h := t.Flags().Digest().New()
-	_, err = io.CopyBuffer(h, r, make([]byte, 1<<20))
+	return sumOf(r, t.Flags().Digest())
+}
+
+func sumOf(r io.Reader, d chunker.Digest) (chunker.ID, error) {
+	h := d.New()
+	_, err := copySummed(io.Discard, r, h)
 	return chunker.ID(h.Sum(nil)), err
 }
 

@@ -136,10 +136,11 @@ func (p *printer) brief(path string, mode uint32) error {
 	return p.text(func(b []byte) []byte { return listing.List(b, path, mode) })
 }
 
-// listEntries prints the entries of an archive: of one that can only be read in order
-// as they come, of any other by its tables, without what lies between.
+// listEntries prints the entries of an archive: as they come, if it can only be
+// read in order or nothing is saved otherwise (a .catar of this machine takes
+// half the time), else by its tables, without what lies between.
 func listEntries(ctx context.Context, a archive, path string, out *printer, opt listOptions) error {
-	if a.inOrder() {
+	if a.inOrder() || path == "" && a.skips() {
 		return listInOrder(ctx, a, path, out, opt.recursive)
 	}
 	t, err := a.random(ctx)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"hash"
 
 	"github.com/urfave/cli/v2"
 
@@ -49,27 +48,32 @@ func mtree(ctx context.Context, a archive, path string, out *printer, _ listOpti
 		return err
 	}
 	defer at.Close()
-	var h hash.Hash
+	var sums *listing.Sums[found]
 	for f, err := range at.nodes {
 		if err != nil {
 			return err
 		}
-		var id chunker.ID
-		if f.IsRegular() {
-			if h == nil {
-				h = at.Flags().Digest().New()
-			}
-			h.Reset()
-			if _, err := at.WriteTo(h); err != nil {
-				return err
-			}
-			id = chunker.ID(h.Sum(nil))
+		if sums == nil {
+			sums = listing.NewSums(at.Flags().Digest(), func(f found, digest chunker.ID) error {
+				return out.full(f.path, f.Node, at.Flags(), digest)
+			})
+			defer sums.Close()
 		}
-		if err := out.full(f.path, f.Node, at.Flags(), id); err != nil {
+		n := *f.Node // the next one takes its place
+		f.Node = &n
+		if n.IsRegular() {
+			err = sums.File(f, at, n.Size)
+		} else {
+			err = sums.Add(f)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if sums == nil {
+		return nil
+	}
+	return sums.Flush()
 }
 
 // full prints what mtree prints.
