@@ -77,14 +77,8 @@ func median(x []float64) float64 {
 func afresh(dirs ...string) func() error {
 	return func() error {
 		for _, d := range dirs {
-			if _, err := os.Stat(d); err == nil {
-				old, err := os.MkdirTemp(filepath.Dir(d), "old")
-				if err != nil {
-					return err
-				}
-				if err := os.Rename(d, filepath.Join(old, filepath.Base(d))); err != nil {
-					return err
-				}
+			if err := setAside(d); err != nil {
+				return err
 			}
 			if err := os.Mkdir(d, 0o755); err != nil {
 				return err
@@ -93,6 +87,26 @@ func afresh(dirs ...string) func() error {
 		syscall.Sync() // one contestant's dirty pages are not the next one's load
 		return nil
 	}
+}
+
+// aside moves a folder that the last run filled away, and puts none in its place.
+func aside(dir string) func() error {
+	return func() error {
+		err := setAside(dir)
+		syscall.Sync()
+		return err
+	}
+}
+
+func setAside(dir string) error {
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
+	old, err := os.MkdirTemp(filepath.Dir(dir), "old")
+	if err != nil {
+		return err
+	}
+	return os.Rename(dir, filepath.Join(old, filepath.Base(dir)))
 }
 
 // without removes a file before a run.

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -67,10 +66,12 @@ func (s *setting) treeMake() error {
 
 func (s *setting) treeArchive() error {
 	out := s.path("out.catar")
-	return compete("make an archive", s.runs, s.packed, s.peers(
-		[]contestant{s.caravel(without(out), "make", out, s.tree)},
+	nosync := s.caravel(without(out), "make", "--no-sync", out, s.tree)
+	nosync.name = "no sync"
+	all := s.peers([]contestant{s.caravel(without(out), "make", out, s.tree)},
 		contestant{reset: without(out), args: []string{"make", out, s.tree}},
-		contestant{reset: without(out), args: []string{"tar", out, s.tree}})...)
+		contestant{reset: without(out), args: []string{"tar", out, s.tree}})
+	return compete("make an archive (caravel waits for the disk, the others do not)", s.runs, s.packed, append(all, nosync)...)
 }
 
 func (s *setting) treeExtract() error {
@@ -83,17 +84,12 @@ func (s *setting) treeExtract() error {
 			return fmt.Errorf("%w: %s", err, b)
 		}
 	}
-	all := s.peers([]contestant{s.caravel(without(out), "extract", "--store="+st, x, out)},
-		contestant{reset: without(out), args: []string{"extract", "--store=" + st, x, out}},
-		contestant{reset: emptied(out), args: []string{"untar", "-i", "-s", st, theirs, out}})
-	nosync := s.caravel(without(out), "extract", "--no-sync", "--store="+st, x, out)
+	all := s.peers([]contestant{s.caravel(aside(out), "extract", "--store="+st, x, out)},
+		contestant{reset: aside(out), args: []string{"extract", "--store=" + st, x, out}},
+		contestant{reset: afresh(out), args: []string{"untar", "-i", "-s", st, theirs, out}})
+	nosync := s.caravel(aside(out), "extract", "--no-sync", "--store="+st, x, out)
 	nosync.name = "no sync"
 	return compete("extract a tree, local store (caravel waits for the disk, the others do not)", s.runs, s.packed, append(all, nosync)...)
-}
-
-func emptied(dir string) func() error {
-	remove := without(dir)
-	return func() error { return errors.Join(remove(), os.Mkdir(dir, 0o755)) }
 }
 
 func (s *setting) treeList() error {
