@@ -115,6 +115,7 @@ func FuzzHead(f *testing.F) {
 			}
 			return
 		}
+		b = b[:min(int64(len(b)), end-start)]
 		d := catar.NewDecoder(bytes.NewReader(b[n.Head-start:]), catar.DecoderOptions{Node: n, Flags: got})
 		same, err := d.Next()
 		if err != nil || !reflect.DeepEqual(same, n) {
@@ -155,7 +156,7 @@ func FuzzTable(f *testing.F) {
 
 		tab, err := catar.ParseTable(b, body, int64(goodbye))
 		if err != nil {
-			if spoil == 0 {
+			if spoil == 0 && (len(items) <= 16 || !strings.Contains(err.Error(), "with one hash")) {
 				t.Fatal(err)
 			}
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 
 	"caravel/feature"
 )
@@ -36,8 +37,11 @@ func ParseHead(b []byte, start, end int64, f feature.Flags) (n *Node, flags feat
 		return nil, 0, fmt.Errorf("catar: a node from %d to %d", start, end)
 	}
 	n = &Node{Start: start}
-	w := &slice{b: b, start: start, end: end}
-	h := head{root: start == 0, flags: f}
+	p := parsers.Get().(*parser)
+	defer p.done()
+	w, h := &p.slice, &p.head
+	*w = slice{b: b, start: start, end: end}
+	h.root, h.flags = start == 0, f
 	if !h.root {
 		if n.Name, err = readName(w); err != nil {
 			return nil, 0, err
@@ -58,6 +62,21 @@ func ParseHead(b []byte, start, end int64, f feature.Flags) (n *Node, flags feat
 		return nil, 0, refuse(n.Body, "%d bytes behind a %s", end-n.Body, n.kind())
 	}
 	return n, h.flags, nil
+}
+
+// A parser is what reading one head takes. It is used again, and knows the last
+// owners' names then.
+type parser struct {
+	slice
+	head
+}
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
+
+// done lets go of what the parser was given.
+func (p *parser) done() {
+	p.slice, p.n = slice{}, nil
+	parsers.Put(p)
 }
 
 // A window shows the bytes in front of a parser: those of a stream, or of a

@@ -34,6 +34,11 @@ func ParseTail(b []byte, end int64) (goodbye, entry int64, err error) {
 // A Span is where a child lies: from its FILENAME to its end.
 type Span struct{ Start, End int64 }
 
+// maxEqual is how many names of a directory may have one hash. It has 64 bits
+// and its key is known: a pair is found by some 2^32 tries, seventeen by more
+// than 2^59. Whoever claims more wants to be searched for ever.
+const maxEqual = 16
+
 // A Table is the list of a directory's children, by the hashes of their names.
 // It takes 20 bytes for each.
 type Table struct {
@@ -48,7 +53,8 @@ const minChild = headerSize + 2
 // ParseTable reads a GOODBYE record, b, that stands at goodbye and belongs to a
 // directory whose content starts at body. The children must lie one after the
 // other, without a gap, between the two, and the order must be a search tree's;
-// that of equal hashes does not matter. A *ShortError asks for more of b.
+// that of equal hashes, of which there are a few at most, does not matter. A
+// *ShortError asks for more of b.
 func ParseTable(b []byte, body, goodbye int64) (*Table, error) {
 	n, err := tableLen(b, body, goodbye)
 	if err != nil {
@@ -67,8 +73,11 @@ func ParseTable(b []byte, body, goodbye int64) (*Table, error) {
 	}
 	t := &Table{starts: make([]int64, n+1), hashes: make([]uint64, n), child: make([]uint32, n)}
 	for i, c := range items {
-		if i > 0 && c.hash < items[i-1].hash {
+		switch {
+		case i > 0 && c.hash < items[i-1].hash:
 			return nil, refuse(goodbye, "GOODBYE: the items are not in a search tree's order")
+		case i >= maxEqual && c.hash == items[i-maxEqual].hash:
+			return nil, refuse(goodbye, "GOODBYE: more than %d names with one hash", maxEqual)
 		}
 		t.hashes[i] = c.hash
 	}
@@ -145,19 +154,30 @@ func (t *Table) Span(i int) Span { return Span{t.starts[i], t.starts[i+1]} }
 // Find returns the children whose names may be name: those with its hash, in
 // the archive's order, mostly one or none.
 func (t *Table) Find(name string) []Span {
-	hash := hashName(name)
-	first, found := slices.BinarySearch(t.hashes, hash)
-	if !found {
+	equal := t.equal(name)
+	if len(equal) == 0 {
 		return nil
 	}
-	last := first
-	for last < len(t.hashes) && t.hashes[last] == hash {
-		last++
-	}
-	spans := make([]Span, 0, last-first)
-	for _, i := range t.child[first:last] {
+	spans := make([]Span, 0, len(equal))
+	for _, i := range equal {
 		spans = append(spans, t.Span(int(i)))
 	}
 	slices.SortFunc(spans, func(a, b Span) int { return cmp.Compare(a.Start, b.Start) })
 	return spans
+}
+
+// Has reports whether Find would return s.
+func (t *Table) Has(name string, s Span) bool {
+	return slices.ContainsFunc(t.equal(name), func(i uint32) bool { return t.Span(int(i)) == s })
+}
+
+// equal are the numbers of the children with the hash of name, in no order.
+func (t *Table) equal(name string) []uint32 {
+	hash := hashName(name)
+	first, _ := slices.BinarySearch(t.hashes, hash)
+	last := first
+	for last < len(t.hashes) && t.hashes[last] == hash {
+		last++
+	}
+	return t.child[first:last]
 }

@@ -35,7 +35,7 @@ func TestFind(t *testing.T) {
 		}
 		for i, name := range names {
 			want := catar.Span{Start: 64 + 100*int64(i), End: 164 + 100*int64(i)}
-			if got := tab.Find(name); len(got) != 1 || got[0] != want || tab.Span(i) != want {
+			if got := tab.Find(name); len(got) != 1 || got[0] != want || tab.Span(i) != want || !tab.Has(name, want) || tab.Has("other", want) {
 				t.Errorf("%q of %d: found at %v, child %d is at %v, not %v", name, n, got, i, tab.Span(i), want)
 			}
 		}
@@ -88,6 +88,11 @@ func TestFindEqualHashes(t *testing.T) {
 			if got := tab.Find("same"); !slices.Equal(got, want) {
 				t.Fatalf("%d of %d: found at %v, not %v", same, n, got, want)
 			}
+			for i := range n {
+				if s := tab.Span(i); tab.Has("same", s) != slices.Contains(want, s) {
+					t.Fatalf("%d of %d: %v", same, n, s)
+				}
+			}
 		}
 	}
 }
@@ -129,6 +134,16 @@ func TestParseTableRefuses(t *testing.T) {
 		_, err := catar.ParseTable(tt.spoil(slices.Clone(b)), 700, goodbye)
 		if err == nil || !strings.HasPrefix(err.Error(), "catar: offset 1") || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q in it", tt.name, err, tt.want)
+		}
+	}
+	for n, ok := range map[int]bool{16: true, 17: false} {
+		var items []item
+		for i := range n {
+			items = append(items, item{uint64(64 + 100*i), 100, 1 << 60})
+		}
+		goodbye := int64(64 + 100*n)
+		if _, err := catar.ParseTable(table(items, uint64(goodbye)), 64, goodbye); (err == nil) != ok {
+			t.Errorf("%d names with one hash: %v", n, err)
 		}
 	}
 	for _, at := range [][2]int64{{0, 100}, {700, 699}, {64, 1<<63 - 40}} {
