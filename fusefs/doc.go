@@ -21,8 +21,9 @@
 // who asks has it tried again. Of a file, the kernel asks for runs of up to
 // 1 MiB and throws a failed run away; it then asks page by page, so the bytes
 // around a bad chunk stay readable. An answer shorter than was asked for would
-// cut the file's size for good: there is none. A directory is listed whole or
-// not at all, but what else is in it is found by its name.
+// cut the file's size for good: there is none. A directory is listed whole, also
+// if payloads in it cannot be read; or not at all if the record of an entry
+// cannot, which has its name, but what else is in it is found by its name.
 //
 // A signal to the process that waits does not fail what it asked for: a file
 // that answers EINTR breaks programs, and a page fault so answered kills them. A
@@ -71,6 +72,10 @@
 //	stat of every path            9.4 µs an entry, 0.7 µs
 //	getxattr                      7.7 µs: the kernel keeps none
 //	open, read 4 KB, close        10.5 µs with the bytes in the kernel
+//
+// The Go distribution, mounted by caravel mount, takes ls -lR 0.5 s from a .catar,
+// and 0.8 s from a .caidx with its store on the same disk (1,337 chunks have names
+// in them); 0.25 s after that.
 //
 // A listing brings the attributes along (one request for some 190 entries), so
 // that a walk asks for each directory and for no entry. What ls -lR costs beyond

@@ -1,8 +1,6 @@
 package tree
 
-import (
-	"context"
-)
+import "context"
 
 // A Child is an entry of a directory with its name.
 type Child struct {
@@ -11,7 +9,10 @@ type Child struct {
 }
 
 // Children are a directory's, in the archive's order. Their heads are fetched
-// together.
+// together. It needs the head of every child and nothing else of them: what of a
+// file's payload or a directory's table cannot be read is no concern of it. A
+// head that cannot be read fails it, since the name is in there: a list that
+// lacks one would be taken for all there is. Lookup finds the others.
 func (t *Tree) Children(ctx context.Context, dir ID) ([]Child, error) {
 	all, err := t.children(ctx, dir, nil)
 	if err != nil {

@@ -85,7 +85,7 @@ func (e *entry) attr(id ID) Attr {
 type dir struct {
 	all     atomic.Pointer[children]    // nil: not all of them are known
 	table   atomic.Pointer[catar.Table] // nil: not read, or not needed any more
-	goodbye int64                       // where the table is; does not change
+	goodbye int64                       // where the table is, 0: that could not be read; does not change
 	single  []ID                        // until all is set, the children seen, by where they are; under Tree.mu
 }
 
@@ -119,7 +119,7 @@ type found struct {
 	entry
 	name    string
 	target  string
-	goodbye int64        // of a directory
+	goodbye int64        // of a directory; 0: not known
 	table   *catar.Table // of a directory, if it came along
 }
 

@@ -51,7 +51,15 @@ func FuzzTree(f *testing.F) {
 			binary.LittleEndian.PutUint64(b[int(at)%(len(b)-8):], field)
 		}
 		src := &counter{memory: memory(b)}
-		tr, err := tree.Open(t.Context(), src, int64(len(b)), tree.Options{InFlight: 1 + int(way%4)})
+		opt := tree.Options{InFlight: 1 + int(way%4)}
+		if way&16 != 0 {
+			opt.Want = func(off, n int64) {
+				if off < 0 || n <= 0 || n > int64(len(b))-off {
+					t.Errorf("told of %d bytes at %d of %d", n, off, len(b))
+				}
+			}
+		}
+		tr, err := tree.Open(t.Context(), src, int64(len(b)), opt)
 		if err != nil {
 			if n, refused := decoded(b); refused == nil && n > 0 && !bytes.Contains(b, desync) {
 				t.Fatalf("%v, the decoder accepts it", err)

@@ -1,10 +1,12 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"sync"
 	"syscall"
@@ -26,24 +28,58 @@ const (
 
 // fetch reads the node in a span of the directory parent, and if it is a
 // directory where its table is, in one round. A table that does not fit the
-// guess is left for later.
+// guess is left for later, and so is one that cannot be read: that concerns
+// those who want what is in there, and nobody else.
 func (t *Tree) fetch(ctx context.Context, s catar.Span, parent ID, depth int) (found, error) {
 	n := s.End - s.Start
-	if n <= smallNode {
+	switch {
+	case n <= smallNode:
 		b := make([]byte, n)
-		if err := t.read(ctx, b, s.Start); err != nil {
-			return found{}, err
+		if err := t.read(ctx, b, s.Start); err == nil {
+			return t.parse(ctx, b, b, s, parent, depth)
 		}
-		return t.parse(ctx, b, b, s, parent, depth)
+	case t.opt.Want == nil:
+		return t.fetchBoth(ctx, s, parent, depth)
+	default:
+		// Most nodes are files, of which the last bytes are of no use here:
+		// nobody waits for them.
+		t.opt.Want(s.End-tailGuess, tailGuess)
 	}
-	var tail [tailGuess]byte
-	var tailErr error
-	ctx, cancel := context.WithCancel(ctx)
+	return t.fetchInTurn(ctx, s, parent, depth)
+}
+
+// fetchInTurn reads a node's first bytes, and its last ones only if it is a
+// directory.
+func (t *Tree) fetchInTurn(ctx context.Context, s catar.Span, parent ID, depth int) (found, error) {
+	n := s.End - s.Start
+	head := make([]byte, min(headGuess, n))
+	if err := t.read(ctx, head, s.Start); err != nil {
+		return found{}, err
+	}
+	f, err := t.parse(ctx, head, nil, s, parent, depth)
+	if err != nil || !isDir(f.mode) {
+		return f, err
+	}
+	tail := make([]byte, min(tailGuess, n))
+	if err := t.read(ctx, tail, s.End-int64(len(tail))); err != nil {
+		return f, ended(ctx)
+	}
+	return t.parseTail(ctx, f, tail)
+}
+
+// fetchBoth reads a node's first and last bytes at the same time.
+func (t *Tree) fetchBoth(ctx context.Context, s catar.Span, parent ID, depth int) (found, error) {
+	both, cancel := context.WithCancel(ctx)
 	defer cancel()
+	tail := make([]byte, tailGuess)
 	var other sync.WaitGroup
-	other.Go(func() { tailErr = t.read(ctx, tail[:], s.End-tailGuess) })
+	other.Go(func() {
+		if t.read(both, tail, s.End-tailGuess) != nil {
+			tail = nil
+		}
+	})
 	head := make([]byte, headGuess)
-	err := t.read(ctx, head, s.Start)
+	err := t.read(both, head, s.Start)
 	if err != nil {
 		cancel()
 	}
@@ -51,11 +87,16 @@ func (t *Tree) fetch(ctx context.Context, s catar.Span, parent ID, depth int) (f
 	if err != nil {
 		return found{}, err
 	}
-	f, err := t.parse(ctx, head, tail[:], s, parent, depth)
-	if tailErr != nil && isDir(f.mode) {
-		return found{}, tailErr
+	f, err := t.parse(ctx, head, tail, s, parent, depth)
+	return f, cmp.Or(err, ended(ctx))
+}
+
+// ended is why ctx is over; nil: it is not.
+func ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
 	}
-	return f, err
+	return context.Cause(ctx)
 }
 
 // parse makes an entry of the node in the span s. head holds its first bytes,
@@ -133,9 +174,27 @@ func (t *Tree) read(ctx context.Context, p []byte, off int64) error {
 		return nil
 	case err == nil || err == io.EOF:
 		return fmt.Errorf("tree: offset %d: %w, in an archive of %d bytes", off+int64(n), io.ErrUnexpectedEOF, t.size)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EINVAL):
+		return &sourceError{err}
 	}
 	return err
 }
+
+// A sourceError is a source's that would look like one of this package's: a
+// file that is not there says nothing of a name in the archive.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+
+func (e *sourceError) Is(target error) bool {
+	switch target {
+	case fs.ErrNotExist, syscall.ENOENT, syscall.ENOTDIR, syscall.EINVAL:
+		return false
+	}
+	return errors.Is(e.err, target)
+}
+
+func (e *sourceError) As(target any) bool { return errors.As(e.err, target) }
 
 // found makes an entry of the node n in the span s. The parser has checked n;
 // what is checked again here is what the rest of the package relies on.

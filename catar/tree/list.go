@@ -34,12 +34,12 @@ func (l *list[T]) publish() { l.n.Add(1) }
 // grow adds a block to the have that there are, unless that was done. Readers of
 // the old header do not look behind its length.
 func grow[B any](blocks *atomic.Pointer[[]*B], have int) {
-	var all []*B
-	if p := blocks.Load(); p != nil {
-		all = *p
-	}
-	if len(all) == have {
-		all = append(all, new(B))
+	p := blocks.Load()
+	switch {
+	case p == nil:
+		blocks.Store(&[]*B{new(B)})
+	case len(*p) == have:
+		all := append(*p, new(B))
 		blocks.Store(&all)
 	}
 }

@@ -108,7 +108,10 @@ func (l *loader) readRun(ctx context.Context, r run) error {
 	defer buffers.Put(p)
 	b := p[:r.end-r.off]
 	if err := l.t.read(ctx, b, r.off); err != nil {
-		return err
+		if ctx.Err() != nil {
+			return err
+		}
+		return l.readSingly(ctx, r)
 	}
 	for i := r.first; i <= r.last; i++ {
 		s := l.table.Span(i)
@@ -122,17 +125,40 @@ func (l *loader) readRun(ctx context.Context, r run) error {
 			tail = nil
 		}
 		f, err := l.t.parse(ctx, node, tail, s, l.dir, l.depth)
-		if errors.Is(err, catar.ErrNoNode) {
-			continue
-		}
-		if err == nil {
-			err = belongs(l.table, s, f.name)
-		}
-		if err != nil {
+		if err := l.take(i, f, err); err != nil {
 			return err
 		}
-		l.at(i).found = f
 	}
+	return nil
+}
+
+// readSingly reads the heads in a run one by one: the last bytes of files lie
+// among them, and files that cannot be read shall be listed as well.
+func (l *loader) readSingly(ctx context.Context, r run) error {
+	for i := r.first; i <= r.last; i++ {
+		if i == r.first && r.tailFirst {
+			continue // finish reads it if it is a directory's
+		}
+		f, err := l.t.fetchInTurn(ctx, l.table.Span(i), l.dir, l.depth)
+		if err := l.take(i, f, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take keeps what came of child i.
+func (l *loader) take(i int, f found, err error) error {
+	if errors.Is(err, catar.ErrNoNode) {
+		return nil
+	}
+	if err == nil {
+		err = belongs(l.table, l.table.Span(i), f.name)
+	}
+	if err != nil {
+		return err
+	}
+	l.at(i).found = f
 	return nil
 }
 
@@ -152,7 +178,8 @@ func keepTail(b []byte, end int64) []byte {
 	return slices.Clone(b[int64(len(b))-n:])
 }
 
-// finish collects what is a node, and completes the directories.
+// finish collects what is a node, and completes the directories. Where one has
+// its table is left open if there is none to see: who wants it will be told why.
 func (l *loader) finish(ctx context.Context) error {
 	l.nodes = make([]*pending, 0, l.table.Len())
 	for i := range l.table.Len() {
@@ -160,7 +187,7 @@ func (l *loader) finish(ctx context.Context) error {
 		if p.name == "" {
 			continue
 		}
-		if isDir(p.mode) && p.goodbye == 0 {
+		if isDir(p.mode) && p.goodbye == 0 && p.tail != nil {
 			f, err := l.t.parseTail(ctx, p.found, p.tail)
 			if err != nil {
 				return err

@@ -76,11 +76,9 @@ func (t *Tree) seen(d *dir, spans []catar.Span, name string) (ID, bool) {
 }
 
 // candidates reads the children that the table has under a name's hash, all at
-// once, and returns the one with that name.
+// once (ParseTable sees to it that they are few), and returns the one with that
+// name.
 func (t *Tree) candidates(ctx context.Context, tb *catar.Table, spans []catar.Span, dir ID, depth int, name string) (found, error) {
-	if len(spans) > maxEqual {
-		return found{}, fmt.Errorf("tree: offset %d: more than %d names with one hash", spans[0].Start, maxEqual)
-	}
 	got, errs := make([]found, len(spans)), make([]error, len(spans))
 	read := func(i int) {
 		got[i], errs[i] = t.fetch(ctx, spans[i], dir, depth)
@@ -112,10 +110,6 @@ func (t *Tree) candidates(ctx context.Context, tb *catar.Table, spans []catar.Sp
 	}
 	return got[which], nil
 }
-
-// maxEqual bounds what a lookup reads. The hash has 64 bits and a known key: a
-// few equal ones take somebody years of machine time, more are a forgery.
-const maxEqual = 16
 
 // join adds a child to those seen of a directory, unless it is among them.
 func (t *Tree) join(d *dir, f found) (ID, error) {

@@ -220,12 +220,21 @@ func TestLookupRounds(t *testing.T) {
 
 // Chunks as small as can be make every guess cross them.
 func TestLookupRoundsApart(t *testing.T) {
+	t.Run("hints", func(t *testing.T) { lookUpApart(t, true) })
+	t.Run("no hints", func(t *testing.T) { lookUpApart(t, false) })
+}
+
+func lookUpApart(t *testing.T, hints bool) {
 	b := deep(t, 5, 70_000)
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(bytes.NewReader(b), int64(len(b)))
 		o.chunk = 2048
+		var opt tree.Options
+		if hints {
+			opt.Want = o.Want
+		}
 		begin := time.Now()
-		tr, err := tree.Open(t.Context(), o, o.size, tree.Options{})
+		tr, err := tree.Open(t.Context(), o, o.size, opt)
 		if err != nil {
 			t.Fatal(err)
 		}

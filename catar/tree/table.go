@@ -55,7 +55,15 @@ func (t *Tree) table(ctx context.Context, id ID, e *entry, d *dir) (*catar.Table
 		if tb := d.table.Load(); tb != nil {
 			return tb, nil // the flight before this one has just landed
 		}
-		tb, err := t.readTable(ctx, e.bodyAt(), d.goodbye, e.end)
+		goodbye := d.goodbye
+		if goodbye == 0 {
+			f, err := t.parseTail(ctx, found{entry: *e, name: t.Name(id)}, nil)
+			if err != nil {
+				return nil, err
+			}
+			goodbye = f.goodbye
+		}
+		tb, err := t.readTable(ctx, e.bodyAt(), goodbye, e.end)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +100,7 @@ func (t *Tree) readTable(ctx context.Context, body, goodbye, end int64) (*catar.
 // belongs refuses a child whose name does not have the hash under which the
 // table lists it.
 func belongs(tb *catar.Table, s catar.Span, name string) error {
-	if slices.Contains(tb.Find(name), s) {
+	if tb.Has(name, s) {
 		return nil
 	}
 	return fmt.Errorf("tree: offset %d: entry %q is listed under the hash of another name", s.Start, name)

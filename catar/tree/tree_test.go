@@ -226,46 +226,6 @@ func TestWalkDepth(t *testing.T) {
 	}
 }
 
-// What cannot be read is an error of those who want it, once, and no more.
-func TestFailedReads(t *testing.T) {
-	b := wide(t, 500)
-	broken := true
-	var from, to int64
-	src := &breaker{memory(b), func(off, end int64) bool { return broken && off < to && end > from }}
-	at := func(path string) catar.Span {
-		tr := open(t, b)
-		a, err := tr.Find(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tr.Span(a.ID)
-	}
-	for _, where := range []string{"d/file-0000200", "e9", "e9-dir", "e9-dir/one"} {
-		s := at(where)
-		for _, s := range []catar.Span{{Start: s.Start, End: s.Start + 1}, {Start: s.End - 1, End: s.End}} {
-			if where == "e9" && s.Start != at(where).Start {
-				continue // nobody needs a payload's last byte
-			}
-			broken, from, to = true, s.Start, s.End
-			tr, err := tree.Open(t.Context(), src, int64(len(b)), tree.Options{InFlight: 3})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := everything(t.Context(), tr); !errors.Is(err, errBroken) && where != "e9-dir/one" {
-				t.Errorf("%q broken at %d: %v", where, s.Start, err)
-			}
-			broken = false
-			if paths, err := everything(t.Context(), tr); err != nil || len(paths) != tr.Len() {
-				t.Errorf("%q mended at %d: %d paths, %v", where, s.Start, len(paths), err)
-			}
-		}
-	}
-	broken, from, to = true, int64(len(b))-1, int64(len(b))
-	if _, err := tree.Open(t.Context(), src, int64(len(b)), tree.Options{}); !errors.Is(err, errBroken) {
-		t.Errorf("opened with %v", err)
-	}
-}
-
 func TestOpenOptions(t *testing.T) {
 	b := newMaker(t, flags).bytes()
 	if _, err := tree.Open(t.Context(), memory(b), int64(len(b)), tree.Options{InFlight: -1}); err == nil {

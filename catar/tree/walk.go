@@ -1,10 +1,13 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
 	"sync"
+
+	"caravel/catar"
 )
 
 // A Step is an entry that a walk has come to.
@@ -161,7 +164,8 @@ func (w *walk) next(id ID, depth int, hinted *int) (job, bool) {
 	if tb := d.table.Load(); tb != nil {
 		j.hinted = t.hint(tb, room)
 	} else if d.all.Load() == nil {
-		t.opt.Want(d.goodbye, min(e.end-d.goodbye, bigRead))
+		from := cmp.Or(d.goodbye, e.end-catar.TailSize)
+		t.opt.Want(from, min(e.end-from, bigRead))
 		j.hinted = 1
 	}
 	*hinted += j.hinted
