@@ -194,6 +194,14 @@ func TestAtRemoteMemory(t *testing.T) {
 	w := &web{}
 	want := noise(4 << 20)
 	f := openAt(t, serve(t, w, want), open.Options{Memory: 1 << 20})
+	// Those that are on their way do not drive out one another.
+	p := make([]byte, len(want))
+	if n, err := f.ReadAt(t.Context(), p, 0); err != nil || !bytes.Equal(p, want) {
+		t.Errorf("got %d bytes, %v", n, err)
+	}
+	if n := w.requests.Load(); n != 64 {
+		t.Errorf("%d requests for 64 blocks", n)
+	}
 	for range 2 {
 		checkAt(t, f, want)
 	}

@@ -21,7 +21,9 @@ const (
 	// a round trip and 1 Gbit/s, half a millisecond of the link.
 	blockSize = 64 << 10
 
-	// hints is how many blocks that nobody waits for may be under way.
+	// hints is how many blocks that nobody waits for may be under way; where
+	// memory is short, a quarter of what it holds, or they might drive out each other
+	// before they are read.
 	hints = 64
 )
 
@@ -33,6 +35,8 @@ type remote struct {
 	timeout time.Duration
 	log     *slog.Logger
 
+	hints int64 // see the constant
+
 	life context.Context // ends with Close
 	end  context.CancelFunc
 	work sync.WaitGroup
@@ -40,7 +44,7 @@ type remote struct {
 	mu      sync.Mutex
 	kept    *simplelru.LRU[int64, []byte] // by block number; guarded by mu
 	flights map[int64]*flight             // guarded by mu
-	hinted  int                           // flights that began as hints; guarded by mu
+	hinted  int64                         // flights that began as hints; guarded by mu
 	closed  bool                          // guarded by mu
 }
 
@@ -65,11 +69,12 @@ func atRemote(ctx context.Context, b store.Blobs, name string, opt Options) (*Fi
 	if info.Size < 0 || info.Whole && info.Size > blockSize {
 		return r.spool(ctx)
 	}
-	first := make([]byte, min(blockSize, info.Size))
-	if _, err := io.ReadFull(body, first); err != nil {
+	first, err := r.receive(body, store.Range{Len: min(blockSize, info.Size)})
+	if err != nil {
 		return nil, err
 	}
 	blocks := max(cmp.Or(opt.Memory, 64<<20)/blockSize, 16)
+	r.hints = min(hints, int64(blocks)/4)
 	if r.kept, err = simplelru.NewLRU[int64, []byte](int(blocks), nil); err != nil {
 		return nil, err
 	}
@@ -98,10 +103,10 @@ func (r *remote) ReadAt(ctx context.Context, p []byte, off int64) (n int, err er
 		return 0, eof(len(p))
 	}
 	first, last := off/blockSize, (end-1)/blockSize
-	for i := first + 1; i <= last; i++ {
-		r.Want(i*blockSize, 1)
-	}
-	for i := first; i <= last; i++ {
+	for i, ahead := first, first+1; i <= last; i++ {
+		for ; ahead <= min(last, i+r.hints-1); ahead++ {
+			r.Want(ahead*blockSize, 1)
+		}
 		data, err := r.block(ctx, i)
 		if err != nil {
 			return n, err
@@ -192,6 +197,11 @@ func (r *remote) fetch(ctx context.Context, i int64) ([]byte, error) {
 	if info.Tag != r.info.Tag || !info.ModTime.Equal(r.info.ModTime) || info.Size != r.info.Size {
 		return nil, fmt.Errorf("open: %s in %s: changed since it was opened: %w", r.name, r.blobs, store.ErrRefused)
 	}
+	return r.receive(body, want)
+}
+
+// receive reads all of a range.
+func (r *remote) receive(body io.Reader, want store.Range) ([]byte, error) {
 	data := make([]byte, want.Len)
 	if _, err := io.ReadFull(body, data); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -209,7 +219,7 @@ func (r *remote) Want(off, n int64) {
 	last := (min(n, r.info.Size-off) + off - 1) / blockSize
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := off / blockSize; i <= last && r.hinted < hints && !r.closed; i++ {
+	for i := off / blockSize; i <= last && r.hinted < r.hints && !r.closed; i++ {
 		if r.kept.Contains(i) || r.flights[i] != nil {
 			continue
 		}
