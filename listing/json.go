@@ -46,8 +46,9 @@ type Device struct {
 
 // An XAttr is an extended attribute; the value is base64.
 type XAttr struct {
-	Name  string `json:"name"`
-	Value []byte `json:"value"`
+	Name      string `json:"name"`
+	NameBytes []byte `json:"name_bytes,omitempty"` // as PathBytes
+	Value     []byte `json:"value"`
 }
 
 // Brief is what list says of an entry.
@@ -89,7 +90,8 @@ func Whole(path string, n *catar.Node, d Details) *Entry {
 	e := Full(path, n, d.Flags, d.Digest)
 	e.Offset, e.ProjID = &n.Head, n.ProjID
 	for _, x := range n.XAttrs {
-		e.XAttrs = append(e.XAttrs, XAttr{x.Name, x.Value})
+		name, all := printable(x.Name)
+		e.XAttrs = append(e.XAttrs, XAttr{name, all, x.Value})
 	}
 	if n.Mode&typeMask != directory {
 		e.Link = d.Link.String()

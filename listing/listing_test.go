@@ -185,6 +185,23 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// What JSON cannot hold comes as bytes as well.
+func TestJSONBytes(t *testing.T) {
+	const odd = "user.\xff"
+	n := &catar.Node{Entry: catar.Entry{Mode: 0o100644, XAttrs: []catar.XAttr{{Name: odd, Value: []byte{0xfe}}}}}
+	b, err := json.Marshal(listing.Whole(odd, n, listing.Details{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e listing.Entry
+	if err := json.Unmarshal(b, &e); err != nil {
+		t.Fatal(err)
+	}
+	if string(e.PathBytes) != odd || len(e.XAttrs) != 1 || string(e.XAttrs[0].NameBytes) != odd || string(e.XAttrs[0].Value) != "\xfe" {
+		t.Errorf("%s", b)
+	}
+}
+
 func ExampleMTree() {
 	n := &catar.Node{Entry: catar.Entry{Mode: 0o120777, UID: 1, GID: 2, Target: "a file"}}
 	fmt.Print(string(listing.MTree(nil, "a link", n, feature.UID32, chunker.ID{})))
