@@ -212,6 +212,15 @@ func TestMalformedArchivesAreRefused(t *testing.T) {
 		if err := refused(bytes.NewReader(read(t, f))); !known || err == nil || !strings.HasPrefix(err.Error(), "catar: "+want) {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}
+		// A file system does not seek everywhere.
+		file, err := os.Open(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := refused(file); err == nil || !strings.HasPrefix(err.Error(), "catar: "+want) {
+			t.Errorf("%s, as a file: got %v, want %s", name, err, want)
+		}
+		file.Close()
 	}
 }
 

@@ -273,7 +273,7 @@ func (d *Decoder) cut(err error) error {
 	if err == io.EOF {
 		d.err = refuse(d.in.off, "truncated in the payload of %q, %d bytes before its end at %d", n.Name, d.left, n.Body+n.Size)
 	} else {
-		d.err = fmt.Errorf("catar: payload of %q: %w", n.Name, err)
+		d.err = fmt.Errorf("entry %q: %w", n.Name, err) // which says itself where it was born
 	}
 	return d.err
 }

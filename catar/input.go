@@ -65,7 +65,7 @@ func (in *input) fill(n int) error {
 		}
 	}
 	if in.to-in.from < n && in.err != io.EOF {
-		return refuse(in.off, "%w", in.err)
+		return in.err // r's, which says itself where it was born
 	}
 	return nil
 }
@@ -139,6 +139,11 @@ func (in *input) discard(n int64) (int64, error) {
 	// with what follows.
 	if in.seeker != nil && n > bufferSize && in.err == nil {
 		if _, err := in.seeker.Seek(n-1, io.SeekCurrent); err != nil {
+			// A file system refuses what lies far behind the end of all files.
+			if passed := in.end() - in.off; passed >= 0 && passed < n {
+				in.off += passed
+				return passed, io.EOF
+			}
 			return 0, err
 		}
 		in.off += n - 1
@@ -160,11 +165,20 @@ func (in *input) passedEnd() int64 {
 	if in.seeker == nil {
 		return 0
 	}
-	size, err := in.seeker.Seek(0, io.SeekEnd)
-	if err != nil {
+	end := in.end()
+	if end < 0 {
 		return 0
 	}
 	at := in.off
-	in.off = min(at, in.base+size-in.first)
+	in.off = min(at, end)
 	return in.off - at
+}
+
+// end is where a stream that seeks ends, and leaves it there; -1: unknown.
+func (in *input) end() int64 {
+	size, err := in.seeker.Seek(0, io.SeekEnd)
+	if err != nil {
+		return -1
+	}
+	return in.base + size - in.first
 }

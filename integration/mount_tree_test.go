@@ -289,6 +289,9 @@ func TestMountTreeHangs(t *testing.T) {
 		_ = first.Process.Kill()
 		_ = first.Wait()
 	})
+	for len(asked) > 0 { // the first one's requests are not the second one's
+		<-asked
+	}
 	second := wait("ls", "-lR", dir)
 	m.ends(syscall.SIGTERM, soon)
 	if err := second.Wait(); err == nil {

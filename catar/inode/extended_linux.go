@@ -34,12 +34,9 @@ func (w *setting) has() (has list, f feature.Flags) {
 	return has, f
 }
 
-// extended sets what is kept in extended attributes of the system, and removes
-// what the node has of it and the entry has not.
+// extended sets what else is kept in extended attributes of the system, and
+// removes what the node has of it and the entry has not.
 func (w *setting) extended(e *catar.Entry, has list, f feature.Flags) {
-	if f&feature.ACL != 0 {
-		w.acls(e, has)
-	}
 	if f&feature.XAttrs != 0 {
 		w.plainXAttrs("trusted.", e.XAttrs, has.plain) // XFS has the ACLs there, too
 	}
@@ -63,27 +60,46 @@ func (w *setting) attribute(f feature.Flags, name string, value []byte, has bool
 	}
 }
 
-// acls sets both lists. Without one of them the mode says all, which it does
-// since chmod.
-func (w *setting) acls(e *catar.Entry, has list) {
+// acls sets both lists before the mode is set: the access list comes with the
+// permissions at once, whereas chmod alone would give the owning group for
+// a moment what only the mask allows. If the access list cannot be had that is
+// taken out of mode, which is returned.
+func (w *setting) acls(e *catar.Entry, has list, mode uint32) uint32 {
 	acl := e.ACL
 	if acl == nil {
 		acl = new(catar.ACL)
 	}
-	var access, defaults []byte
-	if acl.Masked {
-		access = w.rights(&rights{
-			userObj: uint8(e.Mode >> 6 & 7), groupObj: acl.GroupObj, other: uint8(e.Mode & 7),
-			masked: true, mask: uint8(e.Mode >> 3 & 7),
-		}, acl.Users, acl.Groups)
+	access := rights{userObj: uint8(e.Mode >> 6 & 7), groupObj: uint8(e.Mode >> 3 & 7), other: uint8(e.Mode & 7)}
+	switch {
+	case acl.Masked:
+		access.masked, access.mask, access.groupObj = true, access.groupObj, acl.GroupObj
+		if err := w.setXAttr(accessACL, w.rights(&access, acl.Users, acl.Groups)); err != nil {
+			w.refused(feature.ACL, err, "access control list")
+			mode = mode&^0o070 | uint32(access.groupObj&access.mask)<<3
+		}
+		w.restat()
+	case has.access:
+		// A list that says no more than the mode replaces the other one and is
+		// not kept; where it cannot be had chmod says the same.
+		if w.setXAttr(accessACL, access.bytes()) == unix.EOPNOTSUPP {
+			break
+		}
+		w.attribute(feature.ACL, accessACL, nil, true, "access control list")
+		w.restat()
 	}
+	var defaults []byte
 	if d := acl.Default; d != nil && w.typ == unix.S_IFDIR {
 		defaults = w.rights(&rights{
 			userObj: d.UserObj, groupObj: d.GroupObj, other: d.Other, masked: d.Masked, mask: d.Mask,
 		}, d.Users, d.Groups)
 	}
-	w.attribute(feature.ACL, accessACL, access, has.access, "access control list")
 	w.attribute(feature.ACL, defaultACL, defaults, has.defaults, "default access control list")
+	return mode
+}
+
+// restat finds out which mode an access list has left.
+func (w *setting) restat() {
+	w.refused(0, statx(w.fd, &w.st), "stat")
 }
 
 // rights is the attribute's value of r with these entries.

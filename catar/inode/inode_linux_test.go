@@ -189,6 +189,9 @@ func give(t *testing.T, path, name, value string) {
 	must(t, err)
 }
 
+// high is an id that is negative where an int has 32 bits.
+var high uint32 = 4_000_000_000
+
 func link(t *testing.T, path string) { must(t, os.Symlink("where/ever", path)) }
 
 var fifo = mknod(unix.S_IFIFO|0o640, 0)
@@ -206,7 +209,7 @@ var makers = []maker{
 	{"character device", mknod(unix.S_IFCHR|0o620, unix.Mkdev(259, 200000)), ""},
 	{"block device", mknod(unix.S_IFBLK|0o600, unix.Mkdev(7, 300)), ""},
 	{"owner", func(t *testing.T, path string) { file(t, path); must(t, os.Lchown(path, 1, 123456)) }, ""},
-	{"owner of a link", func(t *testing.T, path string) { link(t, path); must(t, os.Lchown(path, 4000000000, 2)) }, ""},
+	{"owner of a link", func(t *testing.T, path string) { link(t, path); must(t, os.Lchown(path, int(high), 2)) }, ""},
 	{"owner of a fifo", func(t *testing.T, path string) { fifo(t, path); must(t, os.Lchown(path, 7, 7)) }, ""},
 	{"set-id", func(t *testing.T, path string) {
 		file(t, path)

@@ -201,6 +201,26 @@ func TestLeavesNoMore(t *testing.T) {
 	}
 }
 
+// TestWithoutItsACL: where the list cannot be set, the group does not get what
+// the mode says of its mask.
+func TestWithoutItsACL(t *testing.T) {
+	for _, typ := range []uint32{unix.S_IFDIR, unix.S_IFREG, unix.S_IFIFO} {
+		path := filepath.Join(t.TempDir(), "node")
+		create(t, path, &catar.Entry{Mode: typ | 0o600})
+		const nobodyAtAll = 1<<32 - 1
+		err := set(t, path, &catar.Entry{Mode: typ | 0o670, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()),
+			ACL: &catar.ACL{Masked: true, GroupObj: 4, Users: []catar.ACLEntry{{ID: nobodyAtAll, Perm: 7}, {ID: 1, Perm: 9}}}}, feature.ACL|feature.UID32)
+		var refused *inode.RefusedError
+		if !errors.As(err, &refused) || refused.Feature&feature.ACL == 0 {
+			t.Errorf("%o: got %v", typ, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil || st.Mode&0o7777 != 0o640 {
+			t.Errorf("%o: mode %o, %v", typ, st.Mode&0o7777, err)
+		}
+	}
+}
+
 // TestMask sets nothing of what the flags do not have.
 func TestMask(t *testing.T) {
 	needRoot(t)

@@ -62,8 +62,9 @@ func (s *Setter) Prepare(fd int, e *catar.Entry) error {
 }
 
 // Set gives the node that fd is open on (as for [Reader.Entry]) what e says:
-// owners first, then the user's attributes, mode and ACLs, labels and
-// capabilities, flags, the time last. A directory has its children by then. What forbids to give the node
+// owners first, then the user's attributes, ACLs and mode, labels and
+// capabilities, flags, the time last. On the way nobody gets rights that he does
+// not keep. A directory has its children by then. What forbids to give the node
 // its name afterwards is left to Seal.
 //
 // If something may not or cannot be set here, the others are set nevertheless;
@@ -86,6 +87,9 @@ func (s *Setter) Set(fd int, e *catar.Entry) error {
 		w.plainXAttrs("user.", e.XAttrs, has.plain) // the mode may forbid it to the owner
 	}
 	if w.typ != unix.S_IFLNK {
+		if f&feature.ACL != 0 {
+			mode = w.acls(e, has, mode)
+		}
 		w.mode(e, mode)
 	}
 	w.extended(e, has, f)
@@ -161,10 +165,10 @@ func (w *setting) time(want int64) {
 	if step == 0 {
 		return
 	}
-	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(want)}
-	if w.st.Mtime.Sec == int64(ts[1].Sec) && int64(w.st.Mtime.Nsec) == int64(ts[1].Nsec) {
+	if have, err := nanoseconds(w.st.Mtime); err == nil && have == want {
 		return
 	}
+	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(want)}
 	if err := w.utimes(ts); err != nil {
 		w.refused(feature.Times, err, "time %s", clock(want))
 		return

@@ -10,7 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"caravel/catar"
 	"caravel/catar/restore"
+	"caravel/feature"
 )
 
 // occupants are what may be in the place of a node.
@@ -223,6 +225,28 @@ func TestLeftovers(t *testing.T) {
 		mustExtract(t, packed, dst, opt)
 		if _, err := os.Stat(dst + "/d/.#caravel.0123456789abcdef.part"); err == nil {
 			t.Errorf("policy %d: a dead run's is still there", policy)
+		}
+	}
+}
+
+// TestSealedInTheWay: what is immutable stays, and the error says that it is.
+func TestSealedInTheWay(t *testing.T) {
+	needRoot(t)
+	sealed := func(e *catar.Entry) { e.Flags = feature.Immutable }
+	for what, tree := range map[string]node{
+		"f":   {name: "f", body: "old", more: sealed},
+		"d/g": {name: "d", mode: unix.S_IFDIR | 0o755, more: sealed, kids: []node{{name: "g", body: "old"}}},
+	} {
+		packed := archive(t, plain|feature.Immutable, tree)
+		dst := tempDir(t)
+		if _, err := extract(t, packed, dst, restore.Options{}); err != nil {
+			t.Skip(err) // the file system has no such flag
+		}
+		_, err := extract(t, packed, dst, restore.Options{Delete: restore.KeepExtra})
+		wants(t, err, `"`+what+`"`, "immutable", "chattr -i")
+		holds(t, dst+"/"+what, "old")
+		if found := parts(t, dst); found != nil {
+			t.Errorf("left behind: %q", found)
 		}
 	}
 }

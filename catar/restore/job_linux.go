@@ -7,7 +7,10 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"caravel/catar"
+	"caravel/feature"
 )
 
 // A job is a node that a worker makes.
@@ -28,17 +31,30 @@ func (r *run) newJob(in *dir, n *catar.Node, name string) *job {
 }
 
 // keep is what is restored of e. Whose it was stays known even if owners are
-// not restored: nobody's program gets set-user-id for somebody else.
+// not restored: nobody's program gets set-user-id for somebody else, nor if it
+// never was known.
 func (r *run) keep(e *catar.Entry) catar.Entry {
 	c := clone(e)
 	c.Reduce(r.flags)
 	c.UID, c.GID, c.Size, c.MTime = e.UID, e.GID, e.Size, e.MTime
+	if !c.IsDir() {
+		if !r.knows(c.User) {
+			c.Mode &^= unix.S_ISUID
+		}
+		if !r.knows(c.Group) {
+			c.Mode &^= unix.S_ISGID
+		}
+	}
 	if step := int64(r.flags.Granularity()); step > int64(r.d.Flags().Granularity()) {
 		// Not as archives round, which does not fit times before 1970.
 		c.MTime -= (c.MTime%step + step) % step
 	}
 	return c
 }
+
+// knows reports whether the archive says who an owner is, of whose name the run
+// keeps name. Without numbers and without the name he looks like root.
+func (r *run) knows(name string) bool { return r.d.Flags()&feature.UIDs != 0 || name != "" }
 
 // clone copies e with all that a decoder may use again.
 func clone(e *catar.Entry) catar.Entry {

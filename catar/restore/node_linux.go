@@ -12,11 +12,28 @@ import (
 )
 
 // make makes the node of j, a directory excepted.
-func (r *run) make(j *job) error {
+func (r *run) make(j *job) (err error) {
 	if j.entry.IsRegular() {
-		return r.file(j)
+		err = r.file(j)
+	} else {
+		err = r.special(j)
 	}
-	return r.special(j)
+	if errors.Is(err, unix.EPERM) && (sealed(j.in.fd, "") || sealed(j.in.fd, j.name)) {
+		err = errSealed
+	}
+	return err
+}
+
+// errSealed says why not even root may do it.
+var errSealed = fmt.Errorf("%w: what is there is immutable or append-only (chattr -i -a allows it)", unix.EPERM)
+
+// sealed reports whether the node name in the directory dir, or with "" that
+// itself, has chattr's +i or +a.
+func sealed(dir int, name string) bool {
+	const seals = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
+	var st unix.Statx_t
+	err := unix.Statx(dir, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st)
+	return err == nil && st.Attributes&seals != 0
 }
 
 // file makes a regular file.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,10 +33,19 @@ func isPart(name string) bool {
 	return ok && suffix && len(hex) == 16 && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
-// claim tells other runs that the parts in d belong to somebody. Where a
-// directory cannot be locked no run removes any.
+// claim tells other runs that the parts in d belong to somebody. Another one
+// that sweeps d right now is soon done with it, and removes nothing that it has
+// not listed before; who holds the lock longer than that is no run, and is not
+// waited for. Where a directory cannot be locked no run removes any.
 func (d *dir) claim() {
-	d.lock.Do(func() { _ = unix.Flock(d.fd, unix.LOCK_SH|unix.LOCK_NB) })
+	d.lock.Do(func() {
+		for range tries {
+			if unix.Flock(d.fd, unix.LOCK_SH|unix.LOCK_NB) != unix.EWOULDBLOCK {
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
 }
 
 // sweep removes those of names that are parts without an owner.

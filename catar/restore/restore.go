@@ -12,6 +12,10 @@
 // tree as a whole is not atomic. The first thing that may not be set here ends
 // the restore; the error says what would leave it out.
 //
+// A program gets set-user-id or set-group-id only where the archive says whose it
+// is, and it is his here: or a restore by root would make root's program of
+// anybody's, which casync does.
+//
 //	d := catar.NewDecoder(r, catar.DecoderOptions{})
 //	stats, err := restore.Tree(ctx, d, "/srv/root", restore.Options{Delete: restore.DeleteExtra})
 //

@@ -134,7 +134,7 @@ func (f *found) what() string {
 // add gives an entry its number. The caller holds t.mu.
 func (t *Tree) add(f found) (ID, error) {
 	id := t.entries.len()
-	if id == math.MaxUint32 {
+	if uint64(id) == math.MaxUint32 {
 		return 0, fmt.Errorf("tree: offset %d: more than %d entries", f.head, id-1)
 	}
 	e := f.entry

@@ -2,6 +2,7 @@ package testtree
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -96,7 +97,7 @@ func describeACL(value []byte) (string, error) {
 		return "", fmt.Errorf("testtree: access control list: %w", err)
 	}
 	slices.SortFunc(acl, func(a, b aclEntry) int {
-		return int(int64(a.Tag)<<32|int64(a.ID)) - int(int64(b.Tag)<<32|int64(b.ID))
+		return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.ID, b.ID))
 	})
 	tags := map[uint16]string{
 		aclUserObj: "user", aclUser: "user", aclGroupObj: "group", aclGroup: "group", aclMask: "mask", aclOther: "other",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -55,8 +56,11 @@ func TestGenerateHasEverything(t *testing.T) {
 	want := []string{
 		"d", "-", "L", "p", "S", "empty file", "sparse file", "hard link", "name of 255 bytes", "name over 237 bytes",
 		"name that is no UTF-8", "newline", "blank", "backslash", "hash", "leading dash", "leading dot",
-		"before 1970", "far future", "nanoseconds", "absolute link", "dangling link", "link that is no UTF-8", "long link",
+		"before 1970", "nanoseconds", "absolute link", "dangling link", "link that is no UTF-8", "long link",
 		"rules",
+	}
+	if strconv.IntSize == 64 {
+		want = append(want, "far future")
 	}
 	if full.Root {
 		want = append(want, "Dc", "D", "owner", "owner above 65535", "set-id", "sticky", "mode 0")
@@ -126,7 +130,7 @@ func look(t *testing.T, root string, seen map[string]int) {
 		kinds["sparse file"] = info.Mode().IsRegular() && st.Blocks*512 < st.Size
 		kinds["hard link"] = info.Mode().IsRegular() && st.Nlink > 1
 		kinds["before 1970"] = st.Mtim.Sec < 0
-		kinds["far future"] = st.Mtim.Sec > 1<<32
+		kinds["far future"] = int64(st.Mtim.Sec) > 1<<32
 		kinds["nanoseconds"] = st.Mtim.Nsec%1000 != 0
 		kinds["owner"] = st.Uid > 0
 		kinds["owner above 65535"] = st.Uid > 65535 || st.Gid > 65535

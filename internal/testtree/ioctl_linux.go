@@ -49,7 +49,7 @@ func (n *node) fat() feature.Flags {
 // subvolume tells whether the node is the root of one.
 func (n *node) subvolume() feature.Flags {
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(n.fd, &fs); err != nil || fs.Type != unix.BTRFS_SUPER_MAGIC || n.st.Ino != subvolInode {
+	if err := unix.Fstatfs(n.fd, &fs); err != nil || uint32(fs.Type) != unix.BTRFS_SUPER_MAGIC || n.st.Ino != subvolInode {
 		return 0
 	}
 	f := feature.Flags(feature.Subvolume)

@@ -163,7 +163,11 @@ func (g *generator) time() unix.Timespec {
 			sec = pick(g, []int64{-2, -1000, -(1 << 31) + 2})
 		}
 	}
-	return unix.NsecToTimespec(sec*int64(time.Second) + nsec)
+	t := unix.NsecToTimespec(sec*int64(time.Second) + nsec)
+	if int64(t.Sec) != sec { // 32 bits end in 2038
+		t.Sec = 1<<31 - 1
+	}
+	return t
 }
 
 // attributes are chattr's flags, as the archive and as the kernel say them.

@@ -148,6 +148,9 @@ func (d *differ) mode(n *node) uint16 {
 	mode := n.st.Mode & 0o7777
 	switch {
 	case d.flags&(feature.Permissions|feature.ACL) != 0:
+		if d.flags&(feature.UIDs|feature.UserNames) == 0 && n.kind() != unix.S_IFDIR {
+			mode &^= unix.S_ISUID | unix.S_ISGID // nobody knows whose rights they would give
+		}
 		return mode
 	case d.flags&feature.ReadOnly != 0:
 		if mode&0o222 != 0 {
