@@ -48,6 +48,9 @@ type lazyBytes interface {
 
 // openArchive opens a tree of a kind that is not that of a blob.
 func (o *lazyOpener) openArchive(ctx context.Context, location string, k kind, pack packOptions) (archive, error) {
+	if k != archiveIndex && o.opt.pin != nil {
+		return nil, unpinnable(location)
+	}
 	switch k {
 	case archiveKind:
 		return &plainArchive{from: o, where: location}, nil
@@ -63,12 +66,23 @@ func (o *lazyOpener) openArchive(ctx context.Context, location string, k kind, p
 	return nil, fmt.Errorf("%s: holds a disk image, not a tree", location)
 }
 
+// unpinnable says that nothing vouches for what is at a location, although the
+// user relies on it.
+func unpinnable(location string) error {
+	return usagef("%s: has no index that --index-digest could be that of", location)
+}
+
 // cleanPath is what a user calls an entry as the archive does: "a/b", "" for
 // the root.
 func cleanPath(p string) string { return path.Clean("/" + p)[1:] }
 
-// within adds to an error where it came from, unless it says so.
+// within adds to an error where it came from, unless it says so: that of a
+// folder names the file.
 func within(where string, err error) error {
+	var packing *packError
+	if errors.As(err, &packing) {
+		return packing.error
+	}
 	if strings.Contains(err.Error(), where+": ") {
 		return err
 	}

@@ -38,6 +38,14 @@ func (a *plainArchive) skips() bool {
 }
 
 func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
+	if a.where == "-" && !a.inOrder() {
+		// Who reads on from here would move where reading here and there begins.
+		f, err := a.opened(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return fileBytes{f}.section(ctx, 0, f.Size())
+	}
 	r, _, err := open.Reader(ctx, a.where, a.from.where)
 	if err != nil {
 		return nil, err
@@ -47,14 +55,19 @@ func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
 }
 
 func (a *plainArchive) random(ctx context.Context) (*randomArchive, error) {
-	if a.file == nil {
-		f, err := open.At(ctx, a.where, a.from.where)
-		if err != nil {
-			return nil, err
-		}
-		a.file = f
+	f, err := a.opened(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return randomFile(ctx, a.file, a.from)
+	return randomFile(ctx, f, a.from)
+}
+
+// opened is the file, opened for reading here and there.
+func (a *plainArchive) opened(ctx context.Context) (_ *open.File, err error) {
+	if a.file == nil {
+		a.file, err = open.At(ctx, a.where, a.from.where)
+	}
+	return a.file, err
 }
 
 func (a *plainArchive) Close() error {

@@ -20,8 +20,38 @@ func (f *folder) inOrder() bool { return true }
 func (f *folder) skips() bool   { return false }
 
 func (f *folder) stream(ctx context.Context) (io.ReadCloser, error) {
-	return walk.Open(ctx, f.path, f.pack.archive(), walk.Options{Log: f.from.log})
+	r, err := walk.Open(ctx, f.path, f.pack.archive(), walk.Options{Log: f.from.log})
+	if err != nil {
+		return nil, err
+	}
+	return packedFolder{r}, nil
 }
+
+// A packedFolder is the archive of a folder.
+type packedFolder struct{ *walk.Reader }
+
+func (p packedFolder) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if err != nil && err != io.EOF {
+		err = &packError{err}
+	}
+	return n, err
+}
+
+// WriteTo is the faster way into a file.
+func (p packedFolder) WriteTo(w io.Writer) (int64, error) {
+	n, err := p.Reader.WriteTo(w)
+	if err != nil {
+		err = &packError{err}
+	}
+	return n, err
+}
+
+// A packError is why a folder could not be packed. It says which file of the
+// folder that concerns; where in the archive it was noticed helps nobody.
+type packError struct{ error }
+
+func (e *packError) Unwrap() error { return e.error }
 
 // random packs the folder as it is now.
 func (f *folder) random(ctx context.Context) (*randomArchive, error) {

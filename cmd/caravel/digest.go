@@ -72,6 +72,9 @@ func digest(ctx context.Context, std streams, in, path string, opt digestOptions
 		if path != "" {
 			return chunker.ID{}, usagef("%s: holds no tree in which %s could be", in, path)
 		}
+		if k == blobKind && opt.source.pin != nil {
+			return chunker.ID{}, unpinnable(in)
+		}
 		if k == blobKind {
 			return digestFile(ctx, std, in, opt.pack.digest)
 		}

@@ -36,12 +36,13 @@ func extractCommand() *cli.Command {
 		Name:      "extract",
 		Category:  images,
 		Usage:     "write a whole image to a directory, a file, a block device or a pipe",
-		ArgsUsage: "IMAGE [TO [PATH]]",
+		ArgsUsage: "[IMAGE [TO [PATH]]]",
 		Description: `Writes the tree of IMAGE, a .caidx or .catar (a path, a URL, "-" for standard
-input), into the directory TO, the current one if none is named; with PATH only
-that entry of it, under its own name, and no more than that is fetched. Each file
-appears complete and on disk, the tree as a whole does not: until extract is done
-some of it is old. If TO holds what the tree has not, say what is to become of it.
+input, as if nothing is named), into the directory TO, the current one if none is
+named; with PATH only that entry of it, under its own name, and no more than that
+is fetched. Each file appears complete and on disk, the tree as a whole does not:
+until extract is done some of it is old. If TO holds what the tree has not, say
+what is to become of it.
 
 The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
 file gets its name when it is complete and on disk; until then what is done lies
@@ -74,7 +75,7 @@ is written in place, after its size was checked. Every chunk is verified.
 			switch {
 			case opt.features.wantsHelp():
 				return printFeatures(c.App.Writer)
-			case c.NArg() < 1 || c.NArg() > 3:
+			case c.NArg() > 3 || c.NArg() == 0 && !streamsOf(c).fed():
 				return usagef("want IMAGE and perhaps TO and PATH, not %d arguments", c.NArg())
 			}
 			if c.IsSet("delete") {
@@ -83,7 +84,7 @@ is written in place, after its size was checked. Every chunk is verified.
 			e := &extraction{
 				extractOptions: opt,
 				std:            streamsOf(c),
-				in:             c.Args().First(),
+				in:             argument(c, 0, "-"),
 				out:            argument(c, 1, ""),
 				path:           cleanPath(argument(c, 2, "")),
 			}
@@ -150,7 +151,11 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 	from := newLazyOpener(e.std, lazyOptions{source: e.source, noSweep: true}, e.log.logger(e.shown))
 	defer from.Close()
 	if k == archiveKind {
-		return e.tree(ctx, from, &plainArchive{from: from, where: e.in})
+		a, err := from.openArchive(ctx, e.in, k, packOptions{})
+		if err != nil {
+			return nil, err
+		}
+		return e.tree(ctx, from, a)
 	}
 	img, err := from.image(ctx, e.in)
 	if err != nil {

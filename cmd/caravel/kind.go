@@ -28,13 +28,15 @@ const (
 	blobKind     kind = "blob"
 	blobIndex    kind = "blob-index"
 	folderKind   kind = "directory"
+
+	kindHelp kind = "help" // no kind: the user wants to see which there are
 )
 
 // whatFlag lets the user say a kind where the name of a file does not.
 func whatFlag(to *kind, kinds ...kind) cli.Flag {
 	words := joinKinds(kinds)
 	parse := func(s string) (kind, error) {
-		if k := kind(s); slices.Contains(kinds, k) {
+		if k := kind(s); k == kindHelp || slices.Contains(kinds, k) {
 			return k, nil
 		}
 		return "", errors.New("want " + words)
@@ -45,7 +47,23 @@ func whatFlag(to *kind, kinds ...kind) cli.Flag {
 		Usage:       "take it for a `KIND`: " + words,
 		DefaultText: "by its name",
 		Value:       &value[kind]{to, parse, show},
+		Action: func(c *cli.Context, _ any) error {
+			if *to != kindHelp {
+				return nil
+			}
+			return printKinds(c.App.Writer, kinds)
+		},
 	}
+}
+
+// printKinds prints a kind on each line, which is all that is done then.
+func printKinds(w io.Writer, kinds []kind) error {
+	for _, k := range kinds {
+		if _, err := fmt.Fprintln(w, k); err != nil {
+			return err
+		}
+	}
+	return errHelped
 }
 
 // joinKinds is "a, b or c".

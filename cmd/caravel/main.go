@@ -92,7 +92,7 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 	if err == nil {
 		err = app.RunContext(ctx, line.argv(app.Name))
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, errHelped) {
 		return exitDone
 	}
 	text, status := oneLine(err.Error()), exitFailed
@@ -106,6 +106,9 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 	fmt.Fprintf(app.ErrWriter, "caravel: %s\n", text)
 	return status
 }
+
+// errHelped ends a command that was asked what a flag takes, and said it.
+var errHelped = errors.New("helped")
 
 // oneLine joins the lines of an error that has several causes.
 func oneLine(text string) string {

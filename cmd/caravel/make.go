@@ -40,8 +40,9 @@ func makeCommand() *cli.Command {
 holds everything; of a .catar, too, a .caidx; of a disk image (a file, a block
 device, a pipe, "-" for standard input) a .caibx. The store is default.castr
 beside the index if none is named. IMAGE may be "-" for standard output: a .catar
-of a directory, else a .caibx. Trees are made of the current directory if nothing
-is named. A block device ends where its file system does. Prints the digest.
+of a directory, else a .caibx. If nothing is named, trees are made of the current
+directory, and the rest of standard input. A block device ends where its file
+system does. Prints the digest.
 
 What make itself writes below the directory, its store too, is left out.
 
@@ -74,7 +75,7 @@ What make itself writes below the directory, its store too, is left out.
 				return usagef("want IMAGE and FROM, not %d arguments", c.NArg())
 			}
 			out, in := argument(c, 0, "-"), argument(c, 1, "")
-			k, in, err := opt.kindOf(out, in, c.NArg() < 2)
+			k, in, err := opt.kindOf(out, in, c.NArg() < 2, streamsOf(c).fed())
 			if err != nil {
 				return err
 			}
@@ -86,15 +87,18 @@ What make itself writes below the directory, its store too, is left out.
 
 // kindOf settles what is made of what, and refuses what cannot be made before
 // anything is touched. absent says that no source was named, which is not the
-// same as an empty name.
-func (o makeOptions) kindOf(out, in string, absent bool) (kind, string, error) {
+// same as an empty name; fed that there is something on standard input.
+func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, error) {
 	k := o.what
 	if k == unknownKind && out != "-" {
 		k = kindByName(out)
 	}
 	tree := k == archiveKind || k == archiveIndex
-	if absent && tree {
+	switch {
+	case absent && tree:
 		in = "."
+	case absent && fed:
+		in = "-"
 	}
 	st, err := os.Stat(in)
 	isFolder := err == nil && st.IsDir()

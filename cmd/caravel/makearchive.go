@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -25,7 +26,7 @@ func (m *maker) fromArchive(ctx context.Context) (result, error) {
 	m.shown.Total(max(info.Size, 0))
 	c, err := checked(r)
 	if err != nil {
-		return result{}, within(m.in, err)
+		return result{}, fmt.Errorf("%w; a .caidx is made of a directory or a .catar, of a disk image a .caibx", within(m.in, err))
 	}
 	defer c.Close()
 	made, err := m.chunks(ctx, c, c.flags, mode)

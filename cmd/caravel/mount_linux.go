@@ -26,10 +26,11 @@ func mountCommand() *cli.Command {
 		Name:      "mount",
 		Category:  lazily,
 		Usage:     "show an image as a directory or a file without downloading it",
-		ArgsUsage: "IMAGE DIR",
+		ArgsUsage: "[IMAGE] DIR",
 		Description: `Shows the tree of IMAGE, read-only, in DIR: a .caidx or .catar (a path, a URL, "-"
-for standard input) or another directory as it would be packed now. Of a disk
-image, a .caibx, DIR shows one file, named like the index without its ending.
+for standard input, as if only DIR is named) or another directory as it would be
+packed now. Of a disk image, a .caibx, DIR shows one file, named like the index
+without its ending.
 Prints "Mounted: DIR" when it can be read and stays until SIGINT, SIGTERM or an
 unmount. What is read is fetched, verified and kept in memory; with --cache the
 rest follows in the background. What comes from a pipe, or is packed, is copied
@@ -47,13 +48,20 @@ to a temporary file first.
 			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
 		}, packFlags(&opt.pack), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
+			std, in, dir := streamsOf(c), c.Args().Get(0), c.Args().Get(1)
+			// An image that is named alone lacks its DIR.
+			if c.NArg() == 1 && std.fed() && kindByName(in) == unknownKind {
+				in, dir = "-", in
+			}
 			switch {
 			case opt.pack.features.wantsHelp():
 				return printFeatures(c.App.Writer)
-			case c.NArg() != 2:
+			case c.NArg() == 2 && dir == "":
+				return usagef("DIR is empty")
+			case c.NArg() > 2 || dir == "":
 				return usagef("want IMAGE and DIR, not %d arguments", c.NArg())
 			}
-			return mount(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
+			return mount(c.Context, std, in, dir, opt)
 		},
 	}
 }

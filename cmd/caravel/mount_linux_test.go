@@ -24,11 +24,14 @@ func needFUSE(t *testing.T) {
 func TestMountTree(t *testing.T) {
 	needFUSE(t)
 	s := newShop(t)
-	for _, in := range []string{s.caidx, s.catar, s.src, s.url + "/tree.caidx", s.url + "/tree.catar", "-"} {
+	for _, in := range []string{s.caidx, s.catar, s.src, s.url + "/tree.caidx", s.url + "/tree.catar", "-", "nothing but DIR"} {
 		t.Run(filepath.Base(in), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "mnt")
 			cmd, stderr := child(t, "main", "mount", in, dir)
-			if in == "-" {
+			if in == "nothing but DIR" {
+				cmd, stderr = child(t, "main", "mount", dir)
+			}
+			if !filepath.IsAbs(in) && !strings.Contains(in, "://") {
 				f, err := os.Open(s.catar)
 				if err != nil {
 					t.Fatal(err)

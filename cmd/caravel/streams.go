@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 )
@@ -23,4 +24,15 @@ func argument(c *cli.Context, n int, otherwise string) string {
 		return c.Args().Get(n)
 	}
 	return otherwise
+}
+
+// fed reports whether there is something on standard input, which a command
+// then reads if nothing else is named: a file or a pipe, no terminal.
+func (s streams) fed() bool {
+	f, ok := s.in.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice == 0
 }

@@ -328,9 +328,74 @@ func TestMakeToStdout(t *testing.T) {
 	}
 }
 
+// TestStdinByItself reads standard input where nothing is named, as casync
+// does, and extracts a file on it into a folder that is there.
+func TestStdinByItself(t *testing.T) {
+	s := newShop(t)
+	packed, err := os.Open(s.catar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer packed.Close()
+	for _, args := range [][]string{{"extract"}, {"extract", "--no-sync", "-"}, {"extract", "-", "."}} {
+		t.Chdir(t.TempDir())
+		for range 2 { // the second time all of it is there
+			if _, err := packed.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			if _, stderr, status := fed(t.Context(), packed, args...); status != exitDone {
+				t.Errorf("%q: exit status %d, %s", args, status, stderr)
+			}
+		}
+		sameTree(t, ".", s.src)
+	}
+	want := does(t, "make", "--no-store", "-", s.catar)
+	for _, args := range [][]string{{"make", "--no-store"}, {"make", "--no-store", "-"}} {
+		file, err := os.Open(s.catar)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, stderr, status := fed(t.Context(), file, args...)
+		file.Close()
+		if status != exitDone || got != want {
+			t.Errorf("%q: exit status %d, %s", args, status, stderr)
+		}
+	}
+}
+
+// TestWhatHelp lists the kinds that a command takes, and does nothing else.
+func TestWhatHelp(t *testing.T) {
+	for command, want := range map[string]string{
+		"make":    "archive\narchive-index\nblob-index\n",
+		"extract": "archive\narchive-index\nblob-index\n",
+		"mount":   "archive\narchive-index\nblob-index\ndirectory\n",
+		"list":    "archive\narchive-index\ndirectory\n",
+		"digest":  "archive\narchive-index\nblob\nblob-index\ndirectory\n",
+	} {
+		if got := does(t, "--what=help", command); got != want {
+			t.Errorf("%s: got %q", command, got)
+		}
+	}
+}
+
+// TestUnreadableFolder names the file that is in the way, and no place in an
+// archive that does not exist.
+func TestUnreadableFolder(t *testing.T) {
+	s := newShop(t)
+	s.write(t, "src/a/.caexclude", "..\n") // no pattern
+	for _, command := range []string{"list", "stat", "digest", "mtree", "make -"} {
+		args := append(strings.Fields(command), s.src)
+		_, stderr, status := caravel(t, args...)
+		if status != exitFailed || !strings.Contains(stderr, "a/.caexclude") || strings.Contains(stderr, "catar: offset") {
+			t.Errorf("%s: exit status %d, %s", command, status, stderr)
+		}
+	}
+}
+
 func TestTreeUsage(t *testing.T) {
 	s := newShop(t)
 	file := filepath.Join(s.src, "empty")
+	pin := "--index-digest=" + strings.Repeat("0", 64) + " "
 	tests := map[string]string{
 		"make":                               "name what to make the image of",
 		"make tree.img " + s.src:             "ends in .caidx, .catar or .caibx",
@@ -343,8 +408,13 @@ func TestTreeUsage(t *testing.T) {
 		"stat --what=blob " + file:           "want archive, archive-index or directory",
 		"extract " + s.src:                   "is a directory, not an image",
 		"extract " + s.caidx + " -":          "takes a directory",
+		"mount " + s.caidx:                   "want IMAGE and DIR, not 1",
 		"extract disk.caibx out a/b":         "holds a disk image",
 		"extract -k " + s.caidx + " out":     "--in-place is for disk images",
+		"list " + pin + s.catar:              "has no index that --index-digest",
+		"extract " + pin + s.catar + " out":  "has no index that --index-digest",
+		"stat " + pin + s.src:                "has no index that --index-digest",
+		"digest " + pin + file:               "has no index that --index-digest",
 		"extract --seed=x " + s.caidx:        "unknown flag",
 		"extract --reflink " + s.caidx:       "unknown flag",
 		"extract --uid-shift=100 " + s.caidx: "unknown flag",
@@ -358,6 +428,7 @@ func TestTreeUsage(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"make disk.caibx " + s.src:        "is a directory, of which a .caidx",
+		"make x.caidx " + file:            "of a disk image a .caibx",
 		"mkdev " + s.caidx:                "holds a tree, not a disk image",
 		"mount-index " + s.caidx + " mnt": "holds a tree, not a disk image",
 		"list " + s.dir + "/none.caidx":   "not there",
