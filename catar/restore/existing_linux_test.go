@@ -111,7 +111,7 @@ func TestUpdate(t *testing.T) {
 		t.Error("refused, it has changed")
 	}
 	_, err = extract(t, now, dst, restore.Options{})
-	if !errors.As(err, &extra) || extra.Count != 13 {
+	if !errors.As(err, &extra) || extra.Count != 13 || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("without names: got %v", err)
 	}
 	stats := mustExtract(t, now, dst, restore.Options{Delete: restore.DeleteExtra})

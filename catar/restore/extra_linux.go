@@ -209,7 +209,7 @@ func refuseExtra(out string, root int, names iter.Seq2[string, error]) error {
 	if c.count == 0 {
 		return nil
 	}
-	return &ExtraError{Dir: out, Count: c.count, First: c.first}
+	return &ExtraError{Dir: out, Count: c.count, First: c.first, Unknown: names == nil}
 }
 
 // refuseExtraIn is refuseExtra for the directory name in dir, if it is one.

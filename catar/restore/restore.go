@@ -64,12 +64,17 @@ const (
 
 // An ExtraError says that the target holds what the archive has not.
 type ExtraError struct {
-	Dir   string
-	Count int
-	First string // one of them
+	Dir     string
+	Count   int
+	First   string // one of them
+	Unknown bool   // there were no Options.Names: all that the target holds is counted
 }
 
 func (e *ExtraError) Error() string {
+	if e.Unknown {
+		return fmt.Sprintf("restore: %s: not empty (%q), and what the archive has is not known before it comes; --delete=yes removes, --delete=no keeps what it has not",
+			e.Dir, e.First)
+	}
 	what := fmt.Sprintf("%d nodes, %q among them,", e.Count, e.First)
 	if e.Count == 1 {
 		what = fmt.Sprintf("a node, %q,", e.First)
