@@ -169,7 +169,9 @@ func TestLookupWaitsForHead(t *testing.T) {
 	m.dir("dir")
 	m.file("f", 200_000)
 	m.end()
+	m.file("m", 10_000) // so that no chunk has the tail of one and the head of another
 	m.file("z", 500_000)
+	m.file("zz", 10_000)
 	b := m.bytes()
 	synctest.Test(t, func(t *testing.T) {
 		o := newOrigin(bytes.NewReader(b), int64(len(b)))
@@ -177,6 +179,9 @@ func TestLookupWaitsForHead(t *testing.T) {
 		tr, err := tree.Open(t.Context(), o, o.size, tree.Options{Want: o.Want})
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := tr.Lookup(t.Context(), tree.Root, "none"); err == nil { // the table is here now
+			t.Fatal("found what is not there")
 		}
 		for name, reads := range map[string]int64{"dir": 2, "z": 1} {
 			begin, chunks, before := time.Now(), o.requests(), o.reads.Load()
