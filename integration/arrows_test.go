@@ -33,6 +33,7 @@ var below = map[string][]string{
 	"listing":           {"catar", "chunker", "feature"},
 	"prefetch":          {"blockcache", "chunker", "index", "store"},
 	"image":             {"chunker", "feature", "index", "store"},
+	"archive":           {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":               {"internal/hush"},
 	"fusefs":            {"catar", "catar/tree", "feature", "internal/hush"},
 	"loop":              {},

@@ -59,5 +59,5 @@ func ExampleTree() {
 	fmt.Printf("%s %+v\n", b, stats)
 	// Output:
 	// 1 mine
-	// hello {Entries:1 Bytes:5 Deleted:0}
+	// hello {Entries:2 Bytes:5 Deleted:0}
 }

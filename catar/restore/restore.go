@@ -85,7 +85,7 @@ func (e *ExtraError) Error() string {
 
 // Stats counts what was restored.
 type Stats struct {
-	Entries int64
+	Entries int64 // with the root
 	Bytes   int64 // of payload
 	Deleted int64
 }

@@ -50,6 +50,7 @@ func (r *run) tree() (Stats, error) {
 	}
 	r.depth = -n.Depth
 	r.start()
+	r.entries.Add(1)
 	r.fill(root, n)
 	return r.restore()
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/archive"
 	"caravel/catar"
 	"caravel/chunker"
 	"caravel/image"
@@ -138,36 +139,36 @@ func digestFile(ctx context.Context, std streams, in string, d chunker.Digest) (
 	}
 	defer src.Close()
 	h := d.New()
-	if _, err := copySummed(io.Discard, src, h); err != nil {
+	if _, err := image.CopySum(io.Discard, src, h); err != nil {
 		return chunker.ID{}, cmp.Or(context.Cause(ctx), err)
 	}
 	return chunker.ID(h.Sum(nil)), nil
 }
 
 // digestArchive digests a .catar or a folder.
-func digestArchive(ctx context.Context, a archive) (chunker.ID, error) {
-	r, err := a.stream(ctx)
+func digestArchive(ctx context.Context, a archive.Archive) (chunker.ID, error) {
+	r, err := a.Stream(ctx)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer r.Close()
-	if f, ok := a.(*folder); ok { // packed just now: nothing to check
-		return sumOf(r, f.pack.archive().Digest())
+	if f, ok := a.(*archive.Folder); ok { // packed just now: nothing to check
+		return sumOf(r, f.Flags.Digest())
 	}
-	c, err := checked(r)
+	c, err := catar.Check(r)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer c.Close()
-	return sumOf(c, c.flags.Digest())
+	return sumOf(c, c.Flags.Digest())
 }
 
 // digestEntry digests a part of a tree.
-func digestEntry(ctx context.Context, a archive, path string) (chunker.ID, error) {
-	if f, ok := a.(*folder); ok {
-		return f.digestEntry(ctx, path)
+func digestEntry(ctx context.Context, a archive.Archive, path string) (chunker.ID, error) {
+	if f, ok := a.(*archive.Folder); ok {
+		return digestFolderEntry(ctx, f, path)
 	}
-	t, err := a.random(ctx)
+	t, err := a.Random(ctx)
 	if err != nil {
 		return chunker.ID{}, err
 	}
@@ -186,7 +187,7 @@ func digestEntry(ctx context.Context, a archive, path string) (chunker.ID, error
 	case !n.IsDir():
 		return chunker.ID{}, noContent(path)
 	}
-	r, err := t.section(ctx, span.Start, span.End-span.Start)
+	r, err := t.Section(ctx, span.Start, span.End-span.Start)
 	if err != nil {
 		return chunker.ID{}, err
 	}
@@ -196,7 +197,7 @@ func digestEntry(ctx context.Context, a archive, path string) (chunker.ID, error
 
 func sumOf(r io.Reader, d chunker.Digest) (chunker.ID, error) {
 	h := d.New()
-	_, err := copySummed(io.Discard, r, h)
+	_, err := image.CopySum(io.Discard, r, h)
 	return chunker.ID(h.Sum(nil)), err
 }
 
@@ -204,33 +205,32 @@ func noContent(path string) error {
 	return fmt.Errorf("entry %q: neither a file nor a directory, so there is nothing to digest", path)
 }
 
-// digestEntry packs the folder as far as the entry and digests that.
-func (f *folder) digestEntry(ctx context.Context, path string) (chunker.ID, error) {
-	at, err := entriesAt(ctx, f, path)
+// digestFolderEntry packs a folder as far as the entry and digests that.
+func digestFolderEntry(ctx context.Context, f *archive.Folder, path string) (chunker.ID, error) {
+	at, err := archive.EntriesAt(ctx, f, path)
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer at.Close()
-	h := f.pack.archive().Digest().New()
-	e, err := catar.NewEncoder(h, f.pack.archive())
+	h := f.Flags.Digest().New()
+	packed, err := archive.NewSubtree(h, f.Flags)
 	if err != nil {
 		return chunker.ID{}, err
 	}
-	packed := &subtree{Encoder: e}
-	for n, err := range at.nodes {
+	for n, err := range at.All {
 		switch {
 		case err != nil:
 			return chunker.ID{}, err
-		case n.path == path && n.IsRegular():
+		case n.Path == path && n.IsRegular():
 			_, err := at.WriteTo(h)
 			return chunker.ID(h.Sum(nil)), err
-		case n.path == path && !n.IsDir():
+		case n.Path == path && !n.IsDir():
 			return chunker.ID{}, noContent(path)
 		}
-		if err := packed.add(at, n.Node); err != nil {
+		if err := packed.Add(at, n.Node); err != nil {
 			return chunker.ID{}, err
 		}
 	}
-	err = packed.closeTo(0)
+	err = packed.Close()
 	return chunker.ID(h.Sum(nil)), err
 }

@@ -163,7 +163,7 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 	}
 	if cmp.Or(k, kindOfIndex(img.index)) == archiveIndex {
 		e.shown.Total(img.index.Size())
-		return e.tree(ctx, from, &indexedArchive{from: from, src: img})
+		return e.tree(ctx, from, from.indexed(img))
 	}
 	return e.blob(ctx, img)
 }

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"iter"
 	"path"
 
+	"caravel/archive"
 	"caravel/catar"
 	"caravel/catar/restore"
 	"caravel/catar/tree"
@@ -19,7 +19,7 @@ type extractedTree struct {
 }
 
 // tree extracts an archive, or a part of it.
-func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive) (any, error) {
+func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archive) (any, error) {
 	defer a.Close()
 	switch {
 	case e.out == "-":
@@ -54,18 +54,18 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive) (any
 	return extractedTree{got.Entries, got.Bytes, got.Deleted}, nil
 }
 
-func (e *extraction) whole(ctx context.Context, a archive, opt restore.Options) (restore.Stats, error) {
-	if !a.inOrder() {
+func (e *extraction) whole(ctx context.Context, a archive.Archive, opt restore.Options) (restore.Stats, error) {
+	if !a.InOrder() {
 		opt.Names = func(yield func(string, error) bool) {
-			t, err := a.random(ctx)
+			t, err := a.Random(ctx)
 			if err != nil {
 				yield("", err)
 				return
 			}
-			namesBelow(ctx, t, tree.Root)(yield)
+			t.Names(ctx, tree.Root)(yield)
 		}
 	}
-	r, err := a.stream(ctx)
+	r, err := a.Stream(ctx)
 	if err != nil {
 		return restore.Stats{}, err
 	}
@@ -73,8 +73,8 @@ func (e *extraction) whole(ctx context.Context, a archive, opt restore.Options) 
 	return restore.Tree(ctx, catar.NewDecoder(r, catar.DecoderOptions{}), e.out, opt)
 }
 
-func (e *extraction) part(ctx context.Context, a archive, opt restore.Options) (restore.Stats, error) {
-	t, err := a.random(ctx)
+func (e *extraction) part(ctx context.Context, a archive.Archive, opt restore.Options) (restore.Stats, error) {
+	t, err := a.Random(ctx)
 	if err != nil {
 		return restore.Stats{}, err
 	}
@@ -84,26 +84,11 @@ func (e *extraction) part(ctx context.Context, a archive, opt restore.Options) (
 	}
 	span := t.Span(at.ID)
 	e.shown.Total(span.End - span.Start)
-	d, r, err := t.decode(ctx, at.ID)
+	d, r, err := t.Decode(ctx, at.ID)
 	if err != nil {
 		return restore.Stats{}, err
 	}
 	defer r.Close()
-	opt.Names = namesBelow(ctx, t, at.ID)
+	opt.Names = t.Names(ctx, at.ID)
 	return restore.Node(ctx, d, e.out, path.Base(e.path), opt)
-}
-
-// namesBelow lists what is below an entry, for who wants to know that before
-// it comes.
-func namesBelow(ctx context.Context, t *randomArchive, id tree.ID) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		for step, err := range t.Walk(ctx, id, -1) {
-			if err == nil && step.Path == "" {
-				continue
-			}
-			if !yield(step.Path, err) || err != nil {
-				return
-			}
-		}
-	}
 }

@@ -109,15 +109,16 @@ func (o *lazyOpener) lazily(location string, src *openedImage) *lazyImage {
 	o.rows += int64(src.index.Len())
 	o.limitHeap()
 	img := o.cached(src)
+	ahead := img.View(store.ReadAhead)
 	return &lazyImage{
 		name:    imageName(location),
 		size:    img.Size(),
 		modTime: src.modTime,
 		reader: func() reader {
-			return prefetch.NewReader(img.View(store.Demand), img.View(store.ReadAhead), img.readAhead())
+			return prefetch.NewReader(img.View(store.Demand), img.View(store.ReadAhead), o.readAhead(src))
 		},
 		holes: img.Holes,
-		want:  img.hints(store.ReadAhead).Want,
+		want:  func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
 		Close: img.Close,
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/archive"
 	"caravel/internal/notify"
 	"caravel/listing"
 )
@@ -58,7 +59,7 @@ only what holds the names is fetched. What is not printable is written \ooo.
 }
 
 // listAction calls do with the output of a command that prints entries.
-func listAction(opt *listOptions, do func(ctx context.Context, a archive, path string, out *printer, opt listOptions) error) cli.ActionFunc {
+func listAction(opt *listOptions, do func(ctx context.Context, a archive.Archive, path string, out *printer, opt listOptions) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		switch {
 		case opt.pack.features.wantsHelp():
@@ -139,11 +140,11 @@ func (p *printer) brief(path string, mode uint32) error {
 // listEntries prints the entries of an archive: as they come, if it can only be
 // read in order or nothing is saved otherwise (a .catar of this machine takes
 // half the time), else by its tables, without what lies between.
-func listEntries(ctx context.Context, a archive, path string, out *printer, opt listOptions) error {
-	if a.inOrder() || path == "" && a.skips() {
+func listEntries(ctx context.Context, a archive.Archive, path string, out *printer, opt listOptions) error {
+	if a.InOrder() || path == "" && a.Skips() {
 		return listInOrder(ctx, a, path, out, opt.recursive)
 	}
-	t, err := a.random(ctx)
+	t, err := a.Random(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,14 +175,14 @@ func joined(path, rest string) string {
 	return path + "/" + rest
 }
 
-func listInOrder(ctx context.Context, a archive, path string, out *printer, recursive bool) error {
-	at, err := entriesAt(ctx, a, path)
+func listInOrder(ctx context.Context, a archive.Archive, path string, out *printer, recursive bool) error {
+	at, err := archive.EntriesAt(ctx, a, path)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
 	top := -1
-	for f, err := range at.nodes {
+	for f, err := range at.All {
 		if err != nil {
 			return err
 		}
@@ -191,7 +192,7 @@ func listInOrder(ctx context.Context, a archive, path string, out *printer, recu
 		if !recursive && f.Depth > top+1 {
 			continue
 		}
-		if err := out.brief(f.path, f.Mode); err != nil {
+		if err := out.brief(f.Path, f.Mode); err != nil {
 			return err
 		}
 	}

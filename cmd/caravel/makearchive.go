@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
+	"caravel/catar"
 	"caravel/store/open"
 )
 
@@ -24,14 +24,14 @@ func (m *maker) fromArchive(ctx context.Context) (result, error) {
 	stop := context.AfterFunc(ctx, func() { r.Close() }) // ends a read that waits for a pipe
 	defer stop()
 	m.shown.Total(max(info.Size, 0))
-	c, err := checked(r)
+	c, err := catar.Check(r)
 	if err != nil {
 		return result{}, fmt.Errorf("%w; a .caidx is made of a directory or a .catar, of a disk image a .caibx", within(m.in, err))
 	}
 	defer c.Close()
-	made, err := m.chunks(ctx, c, c.flags, mode)
-	if c.err != nil && c.err != io.EOF {
-		err = within(m.in, c.err) // as it was, without those through whose hands it went
+	made, err := m.chunks(ctx, c, c.Flags, mode)
+	if bad := c.Err(); bad != nil {
+		err = within(m.in, bad) // as it was, without those through whose hands it went
 	}
 	return made, err
 }

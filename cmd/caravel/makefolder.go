@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"caravel/catar/walk"
 	"caravel/chunker"
 	"caravel/feature"
+	"caravel/image"
 	"caravel/internal/notify"
 	"caravel/store/local"
 	"caravel/store/open"
@@ -64,10 +64,18 @@ func (m *maker) own() []walk.Inode {
 	var own []walk.Inode
 	for _, p := range paths {
 		if st, err := os.Stat(p); err == nil {
-			own = append(own, inodesOf(st)...)
+			own = appendInode(own, st)
 		}
 	}
 	return own
+}
+
+// appendInode appends which node something is, if that is known.
+func appendInode(to []walk.Inode, st fs.FileInfo) []walk.Inode {
+	if node, ok := walk.InodeOf(st); ok {
+		return append(to, node)
+	}
+	return to
 }
 
 // pathOf is where a location is on this machine; "": nowhere.
@@ -149,35 +157,10 @@ func (f *packedFile) Read(b []byte) (int, error) {
 func (f *packedFile) WriteTo(w io.Writer) (int64, error) {
 	if to, ok := w.(*os.File); ok {
 		if st, err := to.Stat(); err == nil && st.Mode().IsRegular() {
-			f.opt.LeaveOut = append(f.opt.LeaveOut, inodesOf(st)...)
+			f.opt.LeaveOut = appendInode(f.opt.LeaveOut, st)
 		}
 	}
 	var err error
-	f.size, err = copySummed(w, f, f.sum)
+	f.size, err = image.CopySum(w, f, f.sum)
 	return f.size, err
-}
-
-// copySummed copies r to w and digests what it copies. The two go on at the
-// same time.
-func copySummed(w io.Writer, r io.Reader, sum hash.Hash) (written int64, err error) {
-	var summing sync.WaitGroup
-	defer summing.Wait()
-	block, next := make([]byte, 512<<10), make([]byte, 512<<10)
-	for {
-		n, readErr := r.Read(block)
-		summing.Wait() // next is free
-		b := block[:n]
-		summing.Go(func() { sum.Write(b) })
-		m, err := w.Write(b)
-		written += int64(m)
-		switch {
-		case err != nil:
-			return written, err
-		case readErr == io.EOF:
-			return written, nil
-		case readErr != nil:
-			return written, readErr
-		}
-		block, next = next, block
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/archive"
 	"caravel/fusefs"
 	"caravel/internal/notify"
 )
@@ -120,18 +121,18 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) e
 		return err
 	}
 	if cmp.Or(k, kindOfIndex(src.index)) == archiveIndex {
-		return mountTree(ctx, std, &indexedArchive{from: from, src: src}, in, dir, show)
+		return mountTree(ctx, std, from.indexed(src), in, dir, show)
 	}
 	return mountFile(ctx, std, from.lazily(in, src), dir, opt.name, show)
 }
 
-func mountTree(ctx context.Context, std streams, a archive, in, dir string, opt fusefs.Options) error {
+func mountTree(ctx context.Context, std streams, a archive.Archive, in, dir string, opt fusefs.Options) error {
 	defer a.Close()
-	t, err := a.random(ctx)
+	t, err := a.Random(ctx)
 	if err != nil {
 		return within(in, err)
 	}
-	m, err := fusefs.MountTree(dir, t.Tree, func(off, size int64) fusefs.Reader { return t.file(off, size) }, opt)
+	m, err := fusefs.MountTree(dir, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) }, opt)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/archive"
 	"caravel/catar"
 	"caravel/chunker"
 	"caravel/feature"
@@ -42,20 +43,20 @@ func ignoredRecursive() cli.Flag {
 	return f
 }
 
-func mtree(ctx context.Context, a archive, path string, out *printer, _ listOptions) error {
-	at, err := entriesAt(ctx, a, path)
+func mtree(ctx context.Context, a archive.Archive, path string, out *printer, _ listOptions) error {
+	at, err := archive.EntriesAt(ctx, a, path)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
-	var sums *listing.Sums[found]
-	for f, err := range at.nodes {
+	var sums *listing.Sums[archive.Found]
+	for f, err := range at.All {
 		if err != nil {
 			return err
 		}
 		if sums == nil {
-			sums = listing.NewSums(at.Flags().Digest(), func(f found, digest chunker.ID) error {
-				return out.full(f.path, f.Node, at.Flags(), digest)
+			sums = listing.NewSums(at.Flags().Digest(), func(f archive.Found, digest chunker.ID) error {
+				return out.full(f.Path, f.Node, at.Flags(), digest)
 			})
 			defer sums.Close()
 		}

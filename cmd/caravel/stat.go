@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"io"
 	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/archive"
 	"caravel/catar"
-	"caravel/chunker"
+	"caravel/catar/inode"
 	"caravel/feature"
 	"caravel/listing"
 )
@@ -37,11 +37,11 @@ content with all metadata but the name.
 }
 
 // stat prints one entry.
-func stat(ctx context.Context, a archive, path string, out *printer, _ listOptions) error {
-	if f, ok := a.(*folder); ok {
-		return f.stat(ctx, path, out)
+func stat(ctx context.Context, a archive.Archive, path string, out *printer, _ listOptions) error {
+	if f, ok := a.(*archive.Folder); ok {
+		return statFolder(ctx, f, path, out)
 	}
-	t, err := a.random(ctx)
+	t, err := a.Random(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func stat(ctx context.Context, a archive, path string, out *printer, _ listOptio
 	}
 	d := listing.Details{Flags: t.Flags()}
 	if !n.IsDir() {
-		d.Digest, d.Link, err = t.digests(ctx, n, t.Span(at.ID))
+		d.Digest, d.Link, err = t.Digests(ctx, n, t.Span(at.ID))
 	}
 	if err != nil {
 		return err
@@ -63,39 +63,23 @@ func stat(ctx context.Context, a archive, path string, out *printer, _ listOptio
 	return out.whole(path, n, d)
 }
 
-// digests reads what an entry that is no directory has behind its name: its
-// records, and if it is a file its bytes.
-func (a *randomArchive) digests(ctx context.Context, n *catar.Node, at catar.Span) (payload, link chunker.ID, err error) {
-	r, err := a.section(ctx, at.Start, at.End-at.Start)
-	if err != nil {
-		return payload, link, err
-	}
-	defer r.Close()
-	all, content := a.Flags().Digest().New(), a.Flags().Digest().New()
-	_, err = io.CopyN(all, r, n.Body-at.Start)
-	if err == nil && n.IsRegular() {
-		_, err = io.CopyN(io.MultiWriter(all, content), r, n.Size)
-	}
-	return chunker.ID(content.Sum(nil)), chunker.ID(all.Sum(nil)), err
-}
-
-// stat prints an entry of a folder as the archive would have it.
-func (f *folder) stat(ctx context.Context, path string, out *printer) error {
-	at, err := entriesAt(ctx, f, path)
+// statFolder prints an entry of a folder as the archive would have it.
+func statFolder(ctx context.Context, f *archive.Folder, path string, out *printer) error {
+	at, err := archive.EntriesAt(ctx, f, path)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
-	for n, err := range at.nodes {
+	for n, err := range at.All {
 		if err != nil {
 			return err
 		}
 		d := listing.Details{Flags: at.Flags()}
 		if n.IsDir() || n.IsRegular() {
-			d.ProjID = d.Flags&feature.QuotaProjID != 0 && hasProjects(filepath.Join(f.path, path))
+			d.ProjID = d.Flags&feature.QuotaProjID != 0 && inode.HasProjects(filepath.Join(f.Path, path))
 		}
 		if !n.IsDir() {
-			if d.Digest, d.Link, err = at.digests(n.Node); err != nil {
+			if d.Digest, d.Link, err = at.Digests(n.Node); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
-package main
+package archive
 
 import (
+	"context"
 	"hash"
 	"io"
 
@@ -8,12 +9,29 @@ import (
 	"caravel/chunker"
 )
 
+// Digests are the digests of an entry that is no directory, as those of
+// [Entries.Digests] are. It reads what the entry has behind its name: its
+// records, and if it is a file its bytes.
+func (r *Random) Digests(ctx context.Context, n *catar.Node, at catar.Span) (payload, link chunker.ID, err error) {
+	src, err := r.Section(ctx, at.Start, at.End-at.Start)
+	if err != nil {
+		return payload, link, err
+	}
+	defer src.Close()
+	all, content := r.Flags().Digest().New(), r.Flags().Digest().New()
+	_, err = io.CopyN(all, src, n.Body-at.Start)
+	if err == nil && n.IsRegular() {
+		_, err = io.CopyN(io.MultiWriter(all, content), src, n.Size)
+	}
+	return chunker.ID(content.Sum(nil)), chunker.ID(all.Sum(nil)), err
+}
+
 // What a stream has brought is gone. To digest an entry of a folder with its
 // records, they are made once more, which gives the same bytes.
 
-// digests are the digests of the node that at has come to, no directory: that
+// Digests are the digests of the entry that at has come to, no directory: that
 // of its payload, and that of its records without the name and its payload.
-func (at position) digests(n *catar.Node) (payload, link chunker.ID, err error) {
+func (at *Entries) Digests(n *catar.Node) (payload, link chunker.ID, err error) {
 	content := at.Flags().Digest().New()
 	cut := &cutout{to: at.Flags().Digest().New()}
 	e, err := catar.NewEncoder(cut, at.Flags())
@@ -51,45 +69,4 @@ func (c *cutout) Write(p []byte) (int, error) {
 		c.to.Write(p[from-start : end-start])
 	}
 	return len(p), nil
-}
-
-// A subtree is a directory of an archive and what is below it, written as an
-// archive of its own.
-type subtree struct {
-	*catar.Encoder
-	top  int // depth of the directory
-	open int // directories that have not ended
-}
-
-// add writes the node that at has come to: the directory first, then what is
-// below it in order.
-func (s *subtree) add(at position, n *catar.Node) error {
-	name := n.Name
-	if s.open == 0 {
-		name, s.top = "", n.Depth
-	}
-	if err := s.closeTo(n.Depth - s.top); err != nil {
-		return err
-	}
-	if err := s.Begin(name, &n.Entry); err != nil {
-		return err
-	}
-	if n.IsDir() {
-		s.open++
-	}
-	if !n.IsRegular() {
-		return nil
-	}
-	_, err := at.WriteTo(s)
-	return err
-}
-
-// closeTo ends directories until n are open.
-func (s *subtree) closeTo(n int) error {
-	for ; s.open > n; s.open-- {
-		if err := s.End(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

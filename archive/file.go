@@ -1,8 +1,9 @@
-package main
+package archive
 
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 
 	"caravel/blockcache"
@@ -11,18 +12,25 @@ import (
 	"caravel/store/open"
 )
 
-// A plainArchive is a .catar.
-type plainArchive struct {
-	from  *lazyOpener
+// A File is a .catar.
+type File struct {
 	where string
+	opt   open.Options
+	log   *slog.Logger
 	file  *open.File // nil before somebody reads here and there
 }
 
-// inOrder is true of a pipe.
-func (a *plainArchive) inOrder() bool {
+// NewFile is the .catar at a location: a path, a URL, or "-" for opt.Stdin.
+// Nothing is opened yet.
+func NewFile(location string, opt open.Options, log *slog.Logger) *File {
+	return &File{where: location, opt: opt, log: log}
+}
+
+// InOrder is true of a pipe.
+func (a *File) InOrder() bool {
 	st, err := os.Stat(a.where)
 	if a.where == "-" {
-		f, ok := a.from.where.Stdin.(*os.File)
+		f, ok := a.opt.Stdin.(*os.File)
 		if !ok {
 			return true
 		}
@@ -31,14 +39,15 @@ func (a *plainArchive) inOrder() bool {
 	return err == nil && !st.Mode().IsRegular()
 }
 
-// skips is true of a file of this machine.
-func (a *plainArchive) skips() bool {
+// Skips is true of a file of this machine.
+func (a *File) Skips() bool {
 	st, err := os.Stat(a.where)
 	return err == nil && st.Mode().IsRegular()
 }
 
-func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
-	if a.where == "-" && !a.inOrder() {
+// Stream opens the file.
+func (a *File) Stream(ctx context.Context) (io.ReadCloser, error) {
+	if a.where == "-" && !a.InOrder() {
 		// Who reads on from here would move where reading here and there begins.
 		f, err := a.opened(ctx)
 		if err != nil {
@@ -46,7 +55,7 @@ func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
 		}
 		return fileBytes{f}.section(ctx, 0, f.Size())
 	}
-	r, _, err := open.Reader(ctx, a.where, a.from.where)
+	r, _, err := open.Reader(ctx, a.where, a.opt)
 	if err != nil {
 		return nil, err
 	}
@@ -54,23 +63,25 @@ func (a *plainArchive) stream(ctx context.Context) (io.ReadCloser, error) {
 	return r, nil
 }
 
-func (a *plainArchive) random(ctx context.Context) (*randomArchive, error) {
+// Random is the archive for reading here and there: a pipe is copied first.
+func (a *File) Random(ctx context.Context) (*Random, error) {
 	f, err := a.opened(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return randomFile(ctx, f, a.from)
+	return randomFile(ctx, f, a.log)
 }
 
 // opened is the file, opened for reading here and there.
-func (a *plainArchive) opened(ctx context.Context) (_ *open.File, err error) {
+func (a *File) opened(ctx context.Context) (_ *open.File, err error) {
 	if a.file == nil {
-		a.file, err = open.At(ctx, a.where, a.from.where)
+		a.file, err = open.At(ctx, a.where, a.opt)
 	}
 	return a.file, err
 }
 
-func (a *plainArchive) Close() error {
+// Close closes what Random opened.
+func (a *File) Close() error {
 	if a.file == nil {
 		return nil
 	}
@@ -78,12 +89,12 @@ func (a *plainArchive) Close() error {
 }
 
 // randomFile is an archive in an opened file.
-func randomFile(ctx context.Context, f *open.File, o *lazyOpener) (*randomArchive, error) {
-	t, err := tree.Open(ctx, f, f.Size(), tree.Options{Want: f.Want, Log: o.log})
+func randomFile(ctx context.Context, f *open.File, log *slog.Logger) (*Random, error) {
+	t, err := tree.Open(ctx, f, f.Size(), tree.Options{Want: f.Want, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	return &randomArchive{Tree: t, lazyBytes: fileBytes{f}}, nil
+	return &Random{Tree: t, bytes: fileBytes{f}}, nil
 }
 
 type fileBytes struct{ *open.File }
@@ -92,7 +103,7 @@ func (f fileBytes) section(ctx context.Context, off, n int64) (io.ReadCloser, er
 	return &orderly{ctx: ctx, src: f.File, off: off, end: off + n, told: off}, nil
 }
 
-func (f fileBytes) file(off, size int64) reader {
+func (f fileBytes) file(off, size int64) Reader {
 	return part{prefetch.NewReader(endingFile{f.File, off + size}, fileAhead(f), prefetch.Options{}), off, size}
 }
 

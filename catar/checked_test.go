@@ -1,4 +1,4 @@
-package main
+package catar_test
 
 import (
 	"bytes"
@@ -83,13 +83,13 @@ func TestChecked(t *testing.T) {
 }
 
 func readChecked(r io.Reader) ([]byte, feature.Flags, error) {
-	c, err := checked(r)
+	c, err := catar.Check(r)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer c.Close()
 	b, err := io.ReadAll(c)
-	return b, c.flags, err
+	return b, c.Flags, err
 }
 
 // TestCheckedStops passes on why its reader failed, and ends its decoder when it
@@ -102,7 +102,7 @@ func TestCheckedStops(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	before := runtime.NumGoroutine()
-	c, err := checked(bytes.NewReader(whole))
+	c, err := catar.Check(bytes.NewReader(whole))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,10 @@
-package main
+package inode
 
 import "golang.org/x/sys/unix"
 
-// hasProjects reports whether the file system at path is one of which casync
+// HasProjects reports whether the file system at path is one of which casync
 // knows that it has quota projects: its stat then prints number 0, too.
-func hasProjects(path string) bool {
+func HasProjects(path string) bool {
 	const fuse = 0x65735546
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

@@ -1,4 +1,4 @@
-package main
+package catar
 
 import (
 	"bytes"
@@ -6,14 +6,13 @@ import (
 	"io"
 	"math"
 
-	"caravel/catar"
 	"caravel/feature"
 )
 
-// A checkedArchive is the bytes of an archive, which end with an error if they
-// are none.
-type checkedArchive struct {
-	flags feature.Flags
+// A Checked is the bytes of an archive, which end with an error if they are
+// none. It is used by one goroutine.
+type Checked struct {
+	Flags feature.Flags
 
 	r       io.Reader // the archive
 	decoder *io.PipeWriter
@@ -21,16 +20,26 @@ type checkedArchive struct {
 	err     error
 }
 
-// checked begins to read an archive. A decoder follows what is read from it.
-func checked(r io.Reader) (*checkedArchive, error) {
+// Check begins to read an archive that is used as it is, and reads as far as it
+// takes to know the flags. A decoder follows what is read from then on:
+//
+//	c, err := catar.Check(r)
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	_, err = io.Copy(w, c)
+//
+// Errors of r's are passed on as they are.
+func Check(r io.Reader) (*Checked, error) {
 	head, flags, err := readFlags(r)
 	if err != nil {
 		return nil, err
 	}
 	pr, pw := io.Pipe()
-	c := &checkedArchive{flags: flags, r: io.MultiReader(bytes.NewReader(head), r), decoder: pw, verdict: make(chan error, 1)}
+	c := &Checked{Flags: flags, r: io.MultiReader(bytes.NewReader(head), r), decoder: pw, verdict: make(chan error, 1)}
 	go func() {
-		d := catar.NewDecoder(pr, catar.DecoderOptions{})
+		d := NewDecoder(pr, DecoderOptions{})
 		var err error
 		for err == nil {
 			_, err = d.Next()
@@ -44,7 +53,9 @@ func checked(r io.Reader) (*checkedArchive, error) {
 	return c, nil
 }
 
-func (c *checkedArchive) Read(p []byte) (int, error) {
+// Read gives the archive's bytes. A fault is an error in place of io.EOF at the
+// latest.
+func (c *Checked) Read(p []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}
@@ -67,16 +78,28 @@ func (c *checkedArchive) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *checkedArchive) end(err error) error {
+func (c *Checked) end(err error) error {
 	c.err = err
 	return err
 }
 
-// Close ends the decoder.
-func (c *checkedArchive) Close() error {
+// Err is why the bytes ended early, as it was before it went through others'
+// hands; nil if they have not, or not yet.
+func (c *Checked) Err() error {
+	if c.err == io.EOF {
+		return nil
+	}
+	return c.err
+}
+
+// Close ends the decoder. It does not close what is read from.
+func (c *Checked) Close() error {
 	c.decoder.CloseWithError(io.ErrClosedPipe)
 	return nil
 }
+
+// firstRead is as much as the root's first record, which says how it goes on.
+const firstRead = 64
 
 // mostHead is how long the root's records may be. No file system keeps as much
 // of one directory.
@@ -85,7 +108,7 @@ const mostHead = 64 << 20
 // readFlags reads as much of an archive as shows its flags, and returns that
 // too.
 func readFlags(r io.Reader) (head []byte, flags feature.Flags, err error) {
-	need := headBytes
+	need := firstRead
 	for {
 		more := make([]byte, need-len(head))
 		n, err := io.ReadFull(r, more)
@@ -93,13 +116,13 @@ func readFlags(r io.Reader) (head []byte, flags feature.Flags, err error) {
 		if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 			return nil, 0, err
 		}
-		_, flags, bad := catar.ParseHead(head, 0, math.MaxInt64, 0)
-		var short *catar.ShortError
+		_, flags, bad := ParseHead(head, 0, math.MaxInt64, 0)
+		var short *ShortError
 		switch {
 		case bad == nil:
 			return head, flags, nil
 		case err != nil: // that was all: what it lacks is the decoder's to say
-			_, bad = catar.NewDecoder(bytes.NewReader(head), catar.DecoderOptions{}).Next()
+			_, bad = NewDecoder(bytes.NewReader(head), DecoderOptions{}).Next()
 			return nil, 0, bad
 		case !errors.As(bad, &short) || short.Need > mostHead:
 			return nil, 0, bad
