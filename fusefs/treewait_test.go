@@ -123,7 +123,7 @@ func TestTreeUnmountWhileWaiting(t *testing.T) {
 	if err := m.Unmount(); err != nil {
 		t.Error(err)
 	}
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d > 10*time.Second { // one, if the machine is not busy
 		t.Errorf("unmounting took %v", d)
 	}
 	for range waiting {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What glibc says of a pattern and a name, for patterns that are well-formed and
@@ -90,12 +89,12 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// A pattern whose stars would take a backtracking matcher for ever.
+// A pattern whose stars would take a backtracking matcher for ever: TestManyStars
+// would not end.
 var stars = strings.Repeat("*a", 100) + "*b"
 
 func TestManyStars(t *testing.T) {
 	name := strings.Repeat("a", 255)
-	began := time.Now()
 	g := compile(stars)
 	if g.matches(name) || !g.matches(name[:254]+"b") {
 		t.Error("wrong answer")
@@ -109,9 +108,6 @@ func TestManyStars(t *testing.T) {
 		if got, want := g.matches(name), strings.Trim(pattern, "*") == ""; got != want {
 			t.Errorf("%.20q: got %v", pattern, got)
 		}
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %v", took)
 	}
 }
 
