@@ -120,7 +120,7 @@ func TestFullTarget(t *testing.T) {
 	// To a standard output that is full.
 	null, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /dev/full: %v", err)
 	}
 	defer null.Close()
 	for _, args := range [][]string{{"cat", d.index}, {"list-chunks", d.index}, {"extract", d.index, "-"}, {"digest", d.index}, {"version"}} {

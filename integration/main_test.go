@@ -79,7 +79,7 @@ func needFUSE(t testing.TB) {
 	t.Helper()
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no FUSE: %v", err)
 	}
 	f.Close()
 	if os.Geteuid() != 0 {

@@ -152,7 +152,8 @@ func metadataOn(t *testing.T, kind string, mib int64, mkfs [][]string) metadataP
 		}
 	}
 	if mounted.status != 0 {
-		t.Skipf("mount -t %s: %s", kind, strings.TrimSpace(mounted.stderr))
+		why, _, _ := strings.Cut(strings.TrimSpace(mounted.stderr), "\n")
+		t.Skipf("%s cannot be mounted here: %s", kind, why)
 	}
 	t.Cleanup(func() {
 		if r := run(t, "umount", mnt); r.status != 0 {

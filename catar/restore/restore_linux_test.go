@@ -262,7 +262,7 @@ func unprivileged(t *testing.T) bool {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	exe := filepath.Join(dir, "test")
 	const nobody = 65534
@@ -360,7 +360,7 @@ func descriptors(t testing.TB) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	return len(list)
 }

@@ -89,7 +89,7 @@ func TestSpecialFilesLikeCasync(t *testing.T) {
 	if os.Geteuid() == 0 {
 		for name, dev := range map[string]uint64{"null": unix.Mkdev(1, 3), "none": unix.Mkdev(4000, 70000)} {
 			if err := unix.Mknod(filepath.Join(dir, name), unix.S_IFCHR|0o600, int(dev)); err != nil {
-				t.Skip(err)
+				t.Skipf("no device nodes here: %v", err)
 			}
 		}
 	}

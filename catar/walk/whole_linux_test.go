@@ -26,7 +26,7 @@ func descriptors(t *testing.T) int {
 	t.Helper()
 	all, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip(err)
+		t.Skipf("no /proc: %v", err)
 	}
 	return len(all)
 }
@@ -164,7 +164,7 @@ func asNobody(t *testing.T) bool {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EACCES) {
-		t.Skip(err)
+		t.Skipf("nobody may not run the test's program: %v", err)
 	}
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
 		t.Errorf("as nobody: %v\n%s", err, out)
@@ -198,11 +198,11 @@ func TestPermissionDenied(t *testing.T) {
 func TestFilesOfOthers(t *testing.T) {
 	if asNobody(t) {
 		if st := new(unix.Stat_t); unix.Stat("/etc/passwd", st) != nil || int(st.Uid) == os.Geteuid() {
-			t.Skip("there are none")
+			t.Skip("no files of others: /etc/passwd is missing, or ours")
 		}
 		dir := "/usr/share/doc/bash"
 		if _, err := os.Stat(dir); err != nil {
-			t.Skip(err)
+			t.Skipf("no folder of somebody else's: %v", err)
 		}
 		same(t, dir, all)
 	}
@@ -221,7 +221,7 @@ func TestLeased(t *testing.T) {
 	signal.Notify(asked, unix.SIGIO)
 	defer signal.Stop(asked)
 	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
-		t.Skip(err)
+		t.Skipf("no leases here: %v", err)
 	}
 	fd := f.Fd()
 	var giving sync.WaitGroup
