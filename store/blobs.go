@@ -11,12 +11,16 @@ import (
 type Range struct {
 	Off int64
 	Len int64 // 0: to the end
+
+	// Tag is the Info.Tag that the object must still have; "": any. The error
+	// for another one matches ErrChanged. A backend without tags ignores it.
+	Tag string
 }
 
 // Info is what a backend knows of an object.
 type Info struct {
 	Size    int64     // of the whole object, whatever range was opened; -1: unknown
-	Tag     string    // changes when the object does (an ETag); "": unknown
+	Tag     string    // changes when the object does (an ETag, or a date); "": unknown
 	ModTime time.Time // zero: unknown
 	Whole   bool      // a range was asked for, and the backend had to read all before it as well
 }
@@ -46,6 +50,14 @@ type Locator interface {
 // A Statter is a backend that can describe an object without reading it.
 type Statter interface {
 	Stat(ctx context.Context, name string) (Info, error)
+}
+
+// A Refresher is a backend that can tell, without sending it again, that an
+// object is still the one that somebody has.
+type Refresher interface {
+	// Refresh is Open, unless the object still has the tag of have: then the
+	// error matches ErrUnchanged. "" is none's.
+	Refresh(ctx context.Context, name string, r Range, have Info) (io.ReadCloser, Info, error)
 }
 
 // A Putter is a backend that takes objects.

@@ -14,6 +14,9 @@ var (
 	ErrMissing = errors.New("not there")            // the store answered: it has no such chunk or object
 	ErrCorrupt = errors.New("corrupt")              // what the store has is not what its name says
 	ErrRefused = errors.New("refused by the store") // the answer would be the same again: no permission, not supported
+
+	ErrChanged   = errors.New("changed meanwhile") // the object is not the one whose tag was given
+	ErrUnchanged = errors.New("not changed")       // the object is still the one that somebody has
 )
 
 // A MissingError says that a store has no such chunk. It matches ErrMissing.
@@ -48,12 +51,13 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 func (e *CorruptError) Unwrap() error        { return e.Err }
 
 // Final reports whether asking again for what failed with err is of no use: it
-// is missing, corrupt or refused; where several stores were asked, in all.
+// is missing, corrupt, refused, or another version by now; where several stores
+// were asked, in all.
 func Final(err error) bool {
 	if none := (*noneError)(nil); errors.As(err, &none) {
 		return !slices.ContainsFunc(none.tried, func(err error) bool { return !Final(err) })
 	}
-	return answered(err) || errors.Is(err, ErrRefused)
+	return answered(err) || errors.Is(err, ErrRefused) || errors.Is(err, ErrChanged) || errors.Is(err, ErrUnchanged)
 }
 
 // A BusyError is an answer that asks to come again later (HTTP 429, 503).

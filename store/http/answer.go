@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	nethttp "net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ func (e *failure) Error() string   { return e.where + ": " + e.why.Error() }
 func (e *failure) Unwrap() []error { return []error{e.why, e.kind} }
 
 func (b *body) fail(kind error, format string, args ...any) error {
-	return &failure{where: b.where, why: fmt.Errorf(format, args...), kind: kind}
+	return &failure{where: b.where(), why: fmt.Errorf(format, args...), kind: kind}
 }
 
 // A refusal is a redirect that is not followed.
@@ -36,7 +35,7 @@ type refusal struct{ text string }
 
 func (e *refusal) Error() string { return e.text }
 
-// noAnswer says why there is no answer; err is the client's word for it.
+// noAnswer says why there is no answer; err is the transport's word for it.
 func (b *body) noAnswer(err error) error {
 	if cause := context.Cause(b.ctx); cause != nil {
 		err = cause
@@ -44,18 +43,19 @@ func (b *body) noAnswer(err error) error {
 	if err == errStalled {
 		err = fmt.Errorf("stalled: no answer in %v", b.stall)
 	}
-	if urlErr := (*url.Error)(nil); errors.As(err, &urlErr) { // which shows the query
-		err = urlErr.Err
-	}
 	var kind error
 	var (
 		redirect *refusal
 		untrust  *tls.CertificateVerificationError
+		noTLS    tls.RecordHeaderError
 	)
-	if errors.As(err, &redirect) || errors.As(err, &untrust) || errors.Is(err, nethttp.ErrSchemeMismatch) {
+	switch {
+	case errors.As(err, &redirect), errors.As(err, &untrust):
 		kind = store.ErrRefused
+	case errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
+		err, kind = errors.New("the server speaks http there, not https"), store.ErrRefused
 	}
-	return &failure{where: b.where, why: err, kind: kind}
+	return &failure{where: b.where(), why: err, kind: kind}
 }
 
 // refuse is the error for an answer whose status is not the one hoped for.
@@ -82,7 +82,7 @@ func (b *body) refuse(resp *nethttp.Response) error {
 // firstLine is what a server says for people, if it says it in plain text.
 func (b *body) firstLine(resp *nethttp.Response) string {
 	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil || kind != "text/plain" || resp.Request.Method == nethttp.MethodHead {
+	if err != nil || kind != "text/plain" || resp.Body == nethttp.NoBody {
 		return ""
 	}
 	b.quiet = min(errorTime, b.stall)

@@ -34,8 +34,9 @@ var errStalled = errors.New("stalled")
 // Waiting for them is limited: the clock runs only while somebody waits, and
 // starts again with each trickle.
 type body struct {
+	web   *Web
+	name  string        // of the object
 	from  io.ReadCloser // nil until there is an answer
-	where string        // the URL, without secrets
 	left  int64         // bytes that belong to the answer and have not come yet; -1: unknown
 	ended bool          // from has said io.EOF
 
@@ -48,18 +49,25 @@ type body struct {
 	got   int           // bytes since quiet was renewed
 }
 
-func newBody(ctx context.Context, where string, stall time.Duration) *body {
+func newBody(ctx context.Context, w *Web, name string) *body {
 	ctx, end := context.WithCancelCause(ctx)
-	b := &body{where: where, left: -1, ctx: ctx, end: end, stall: stall, quiet: stall}
-	b.timer = time.AfterFunc(stall, func() { end(errStalled) })
-	return b
+	return &body{web: w, name: name, left: -1, ctx: ctx, end: end, stall: w.opt.Stall, quiet: w.opt.Stall}
 }
+
+// where is the URL, without secrets.
+func (b *body) where() string { return b.web.Locate(b.name) }
 
 // begin starts the clock.
 func (b *body) begin() {
 	b.since = time.Now()
+	if b.timer == nil {
+		b.timer = time.AfterFunc(b.quiet, b.stalled)
+		return
+	}
 	b.timer.Reset(b.quiet)
 }
+
+func (b *body) stalled() { b.end(errStalled) }
 
 // pause stops the clock after n bytes have come.
 func (b *body) pause(n int) {
@@ -162,5 +170,5 @@ func (b *body) broken(err error) error {
 	if err == errStalled {
 		err = fmt.Errorf("stalled: less than %d bytes came in %v", trickle, b.stall)
 	}
-	return &failure{where: b.where, why: err}
+	return &failure{where: b.where(), why: err}
 }

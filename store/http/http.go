@@ -28,7 +28,7 @@ import (
 
 // Options tunes a Web. The zero value is a good choice.
 type Options struct {
-	Client    *nethttp.Client // nil: one of NewClient's; share one to share its connections
+	Client    *nethttp.Client // nil: one of NewClient's; share one to share its connections. Only its Transport is used
 	Header    nethttp.Header  // sent with every request, but not to another host after a redirect
 	UserAgent string          // "": caravel
 	Stall     time.Duration   // longest wait for an answer, and for each further KiB of it; 0: 30 s
@@ -39,17 +39,20 @@ type Options struct {
 // A Web is a folder of a web server. Its methods may be called from many
 // goroutines.
 type Web struct {
-	base   url.URL // Path and RawPath without a slash at the end, no User
-	user   *url.Userinfo
-	object typedName
-	client nethttp.Client
-	opt    Options
+	base    url.URL // Path and RawPath without a slash at the end, no User
+	shown   string  // base for people
+	plain   bool    // nothing in the path of base is escaped
+	object  typedName
+	request *nethttp.Request // what all requests are made of
+	conns   nethttp.RoundTripper
+	opt     Options
 }
 
 var (
-	_ store.Blobs   = (*Web)(nil)
-	_ store.Statter = (*Web)(nil)
-	_ store.Locator = (*Web)(nil)
+	_ store.Blobs     = (*Web)(nil)
+	_ store.Statter   = (*Web)(nil)
+	_ store.Refresher = (*Web)(nil)
+	_ store.Locator   = (*Web)(nil)
 )
 
 // New makes a Web of the folder at an http or https URL. A user and password in
@@ -60,7 +63,7 @@ func New(base string, opt Options) (*Web, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Web{base: *u, user: u.User, opt: opt}
+	w := &Web{base: *u, opt: opt}
 	w.base.User = nil
 	w.base.RawQuery = strings.ReplaceAll(u.RawQuery, " ", "%20") // it goes into a line of words
 	if err := w.setFolder(u.EscapedPath()); err != nil {
@@ -72,13 +75,18 @@ func New(base string, opt Options) (*Web, error) {
 			w.opt.Header.Add(key, value)
 		}
 	}
-	w.opt.UserAgent = cmp.Or(opt.UserAgent, "caravel")
+	w.request = &nethttp.Request{Method: nethttp.MethodGet, Host: u.Host, Header: w.opt.Header.Clone()}
+	w.request.Header.Set("User-Agent", cmp.Or(opt.UserAgent, "caravel"))
+	w.request.Header.Set("Accept-Encoding", "identity")
+	if u.User != nil {
+		password, _ := u.User.Password()
+		w.request.SetBasicAuth(u.User.Username(), password)
+	}
 	w.opt.Stall = cmp.Or(opt.Stall, 30*time.Second)
 	if opt.Client == nil {
 		opt.Client = NewClient(opt)
 	}
-	w.client = *opt.Client
-	w.client.CheckRedirect = w.redirect
+	w.conns = cmp.Or(opt.Client.Transport, nethttp.DefaultTransport)
 	return w, nil
 }
 
@@ -128,12 +136,13 @@ func NewClient(opt Options) *nethttp.Client {
 }
 
 // String is the folder's URL without secrets.
-func (w *Web) String() string {
-	return show(&w.base)
-}
+func (w *Web) String() string { return w.shown }
 
 // Locate is the URL of an object, without secrets.
 func (w *Web) Locate(name string) string {
+	if plain(name) && w.object == (typedName{}) {
+		return w.shown + "/" + name
+	}
 	return show(w.url(name))
 }
 
@@ -144,24 +153,40 @@ type typedName struct{ name, escaped string }
 // url is the URL of an object, with the query.
 func (w *Web) url(name string) *url.URL {
 	u := w.base
+	u.Path += "/" + name
+	if w.plain && plain(name) && w.object == (typedName{}) {
+		u.RawPath = "" // which is found to be of no use, with effort
+		return &u
+	}
 	escaped := w.base.EscapedPath() + "/"
 	rest := name
 	if tail, ok := strings.CutPrefix(name, w.object.name); ok {
 		escaped += w.object.escaped
 		rest = tail
 	}
-	u.Path += "/" + name
 	u.RawPath = escaped + (&url.URL{Path: rest}).EscapedPath()
 	return &u
+}
+
+// plain reports whether a path is written in a URL as it is, by everybody.
+func plain(path string) bool {
+	for i := range len(path) {
+		c := path[i]
+		if (c < 'a' || c > 'z') && (c < '-' || c > '9') && (c < 'A' || c > 'Z') && c != '_' {
+			return false // - . / and digits follow each other
+		}
+	}
+	return true
 }
 
 func (w *Web) setFolder(escaped string) error {
 	escaped = strings.TrimRight(escaped, "/")
 	path, err := url.PathUnescape(escaped)
 	if err != nil {
-		return fmt.Errorf("%s: %w", w, err)
+		return fmt.Errorf("%s: %w", show(&w.base), err)
 	}
 	w.base.Path, w.base.RawPath = path, escaped
+	w.shown, w.plain = show(&w.base), plain(escaped)
 	return nil
 }
 

@@ -19,25 +19,37 @@ const skipLimit = 1 << 20
 
 // Open implements store.Blobs with one GET.
 func (w *Web) Open(ctx context.Context, name string, r store.Range) (io.ReadCloser, store.Info, error) {
+	return w.get(ctx, name, r, "")
+}
+
+// Refresh implements store.Refresher with one GET.
+func (w *Web) Refresh(ctx context.Context, name string, r store.Range, have store.Info) (io.ReadCloser, store.Info, error) {
+	return w.get(ctx, name, r, have.Tag)
+}
+
+// get asks for an object unless it has the tag have, which may be "".
+func (w *Web) get(ctx context.Context, name string, r store.Range, have string) (io.ReadCloser, store.Info, error) {
 	if r.Off < 0 || r.Len < 0 || r.Off > math.MaxInt64-r.Len {
 		return nil, store.Info{}, fmt.Errorf("%s: no range: %d bytes from %d", w.Locate(name), r.Len, r.Off)
 	}
-	resp, body, err := w.send(ctx, nethttp.MethodGet, name, r)
+	resp, body, err := w.send(ctx, nethttp.MethodGet, name, r, have)
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	info, err := accept(resp, body, r)
-	if err != nil {
-		body.Close()
-		return nil, store.Info{}, err
+	if err = checkTag(resp, body, r.Tag, have); err == nil {
+		var info store.Info
+		if info, err = accept(resp, body, r); err == nil {
+			return body, info, nil
+		}
 	}
-	return body, info, nil
+	body.Close()
+	return nil, store.Info{}, err
 }
 
 // Stat implements store.Statter with one HEAD, or a GET of the first byte where
 // the server knows no HEAD.
 func (w *Web) Stat(ctx context.Context, name string) (store.Info, error) {
-	resp, body, err := w.send(ctx, nethttp.MethodHead, name, store.Range{})
+	resp, body, err := w.send(ctx, nethttp.MethodHead, name, store.Range{}, "")
 	if err != nil {
 		return store.Info{}, err
 	}
@@ -56,25 +68,22 @@ func (w *Web) Stat(ctx context.Context, name string) (store.Info, error) {
 }
 
 // send asks for an object and returns the answer, whatever its status.
-func (w *Web) send(ctx context.Context, method, name string, r store.Range) (*nethttp.Response, *body, error) {
+func (w *Web) send(ctx context.Context, method, name string, r store.Range, have string) (*nethttp.Response, *body, error) {
 	if err := checkName(name); err != nil {
 		return nil, nil, &failure{where: w.String(), why: err, kind: store.ErrRefused}
 	}
-	u := w.url(name)
-	header := w.opt.Header.Clone()
-	header.Set("User-Agent", w.opt.UserAgent)
-	header.Set("Accept-Encoding", "identity")
-	if r != (store.Range{}) {
-		header.Set("Range", rangeHeader(r))
+	body := newBody(ctx, w, name)
+	req := w.request.WithContext(body.ctx)
+	req.Method, req.URL = method, w.url(name)
+	if part(r) || r.Tag != "" || have != "" {
+		req.Header = req.Header.Clone() // which all others share
+		onlyIf(req.Header, r.Tag, have)
 	}
-	body := newBody(ctx, show(u), w.opt.Stall)
-	req := (&nethttp.Request{Method: method, URL: u, Host: u.Host, Header: header}).WithContext(body.ctx)
-	if w.user != nil {
-		password, _ := w.user.Password()
-		req.SetBasicAuth(w.user.Username(), password)
+	if part(r) {
+		req.Header.Set("Range", rangeHeader(r))
 	}
 	body.begin()
-	resp, err := w.client.Do(req)
+	resp, err := w.ask(req)
 	body.pause(0)
 	if err != nil {
 		err = body.noAnswer(err)
@@ -85,29 +94,10 @@ func (w *Web) send(ctx context.Context, method, name string, r store.Range) (*ne
 	return resp, body, nil
 }
 
-// redirect is the client's rule for following a redirect.
-func (w *Web) redirect(req *nethttp.Request, via []*nethttp.Request) error {
-	from, to := via[len(via)-1].URL, req.URL
-	switch {
-	case len(via) > 10:
-		return &refusal{"more than 10 redirects, the last one to " + show(to)}
-	case to.Scheme != "https" && (to.Scheme != "http" || from.Scheme == "https"):
-		return &refusal{fmt.Sprintf("redirect from %s to %s://%s", from.Scheme, to.Scheme, to.Host)}
-	}
-	req.Header.Del("Referer") // it has the query, which may be secret
-	if to.Host != via[0].URL.Host {
-		req.Header.Del("Authorization")
-		for key := range w.opt.Header {
-			req.Header.Del(key)
-		}
-	}
-	return nil
-}
-
 // accept checks an answer against the range that was asked for, and sets how
 // much of the body belongs to it.
 func accept(resp *nethttp.Response, b *body, r store.Range) (store.Info, error) {
-	ranged := r != (store.Range{})
+	ranged := part(r)
 	switch {
 	case ranged && resp.StatusCode == nethttp.StatusRequestedRangeNotSatisfiable:
 		return acceptEnd(resp, b, r)
@@ -155,7 +145,11 @@ func acceptPart(resp *nethttp.Response, b *body, r store.Range) (store.Info, err
 // end.
 func acceptEnd(resp *nethttp.Response, b *body, r store.Range) (store.Info, error) {
 	total, err := parseNumber(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes */"))
-	if err != nil || r.Off != total {
+	switch {
+	case err == nil && r.Off == total:
+	case r.Tag != "": // whoever has that knows where the end was
+		return store.Info{}, b.fail(store.ErrChanged, "%w: %s is behind the end", store.ErrChanged, rangeHeader(r))
+	default:
 		return store.Info{}, b.fail(store.ErrRefused, "%s is behind the end", rangeHeader(r))
 	}
 	b.left = 0
@@ -164,9 +158,9 @@ func acceptEnd(resp *nethttp.Response, b *body, r store.Range) (store.Info, erro
 
 // describe is what the header says of the whole object.
 func describe(resp *nethttp.Response, size int64) store.Info {
-	info := store.Info{Size: size, Tag: resp.Header.Get("ETag")}
-	if t, err := nethttp.ParseTime(resp.Header.Get("Last-Modified")); err == nil {
-		info.ModTime = t
+	info := store.Info{Size: size, Tag: tag(resp)}
+	if text := resp.Header.Get("Last-Modified"); text != "" {
+		info.ModTime, _ = nethttp.ParseTime(text) // zero is unknown
 	}
 	return info
 }
@@ -174,13 +168,15 @@ func describe(resp *nethttp.Response, size int64) store.Info {
 // checkEncoding refuses bytes that are not the object's own: Accept-Encoding
 // asked for those, and a digest or a range of others means nothing.
 func checkEncoding(resp *nethttp.Response, b *body) error {
-	switch got := resp.Header.Get("Content-Encoding"); strings.ToLower(got) {
-	case "", "identity":
+	got := resp.Header.Get("Content-Encoding")
+	if got == "" || strings.EqualFold(got, "identity") {
 		return nil
-	default:
-		return b.fail(store.ErrRefused, "answered in Content-Encoding %q, which was not asked for", got)
 	}
+	return b.fail(store.ErrRefused, "answered in Content-Encoding %q, which was not asked for", got)
 }
+
+// part reports whether r is less than a whole object.
+func part(r store.Range) bool { return r.Off != 0 || r.Len != 0 }
 
 func rangeHeader(r store.Range) string {
 	text := "bytes=" + strconv.FormatInt(r.Off, 10) + "-"

@@ -31,6 +31,10 @@ type Options struct {
 
 // A Dir is a directory of objects. Its methods may be called from many
 // goroutines, and other processes may use the directory at the same time.
+//
+// It gives no tags, and is no store.Refresher: two files of one size that were
+// written within one tick of the clock have the same time too, and to read one
+// again costs as little as to read what somebody has kept of it.
 type Dir struct {
 	dir string
 	opt Options

@@ -18,7 +18,8 @@ import (
 // copied to a file without a name in the folder for temporary ones.
 type File struct {
 	readerAt
-	size int64
+	where string // for people
+	info  store.Info
 }
 
 // A readerAt is what a File reads from.
@@ -39,30 +40,40 @@ type readerAt interface {
 }
 
 // Size is the file's length in bytes when it was opened.
-func (f *File) Size() int64 { return f.size }
+func (f *File) Size() int64 { return f.info.Size }
+
+// Info is what was known of the file when it was opened, to tell later whether
+// it has changed.
+func (f *File) Info() store.Info { return f.info }
 
 // At opens a file to be read here and there: a path (of a pipe too), - or a
 // URL.
 func At(ctx context.Context, location string, opt Options) (*File, error) {
-	if location == "-" {
-		return atStdin(ctx, opt.Stdin)
+	if f, err := atHere(ctx, location, opt); f != nil || err != nil {
+		return f, err
 	}
-	s, err := schemeOf(location)
-	if err != nil {
-		return nil, err
-	}
-	if s.path != nil {
-		path, err := s.path(location)
-		if err != nil {
-			return nil, err
-		}
-		return atPath(ctx, path)
-	}
-	b, name, err := s.object(location, opt)
+	b, name, err := Object(location, opt)
 	if err != nil {
 		return nil, err
 	}
 	return atRemote(ctx, b, name, opt)
+}
+
+// atHere opens standard input, or a file of this machine; nil if a location is
+// neither.
+func atHere(ctx context.Context, location string, opt Options) (*File, error) {
+	if location == "-" {
+		return atStdin(ctx, opt.Stdin)
+	}
+	s, err := schemeOf(location)
+	if err != nil || s.path == nil {
+		return nil, err
+	}
+	path, err := s.path(location)
+	if err != nil {
+		return nil, err
+	}
+	return atPath(ctx, path)
 }
 
 func atStdin(ctx context.Context, stdin io.Reader) (*File, error) {
@@ -82,7 +93,7 @@ func atStdin(ctx context.Context, stdin io.Reader) (*File, error) {
 		return nil, fmt.Errorf("open: -: %w", err)
 	}
 	n := max(st.Size()-start, 0)
-	return &File{readerAt: onDisk{io.NewSectionReader(f, start, n), io.NopCloser(nil), n}, size: n}, nil
+	return &File{readerAt: onDisk{io.NewSectionReader(f, start, n), io.NopCloser(nil), n}, where: "-", info: store.Info{Size: n}}, nil
 }
 
 func atPath(ctx context.Context, path string) (*File, error) {
@@ -93,32 +104,34 @@ func atPath(ctx context.Context, path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, err := sizeOf(f)
+	info, err := describe(f)
 	if err != nil {
 		defer f.Close()
 		return nil, err
 	}
-	if size < 0 {
+	if info.Size < 0 {
 		defer f.Close()
 		return spool(ctx, f, path)
 	}
-	return &File{readerAt: onDisk{f, f, size}, size: size}, nil
+	return &File{readerAt: onDisk{f, f, info.Size}, where: path, info: info}, nil
 }
 
-// sizeOf is the length of a file or block device, and -1 of what has none.
-func sizeOf(f *os.File) (int64, error) {
+// describe is what there is to know of a file or block device; the size of
+// what has none is -1.
+func describe(f *os.File) (store.Info, error) {
 	st, err := f.Stat()
 	switch {
 	case err != nil:
-		return 0, err
+		return store.Info{}, err
 	case st.IsDir():
-		return 0, fmt.Errorf("open: %s: a folder, not a file", f.Name())
+		return store.Info{}, fmt.Errorf("open: %s: a folder, not a file", f.Name())
 	case st.Mode().IsRegular():
-		return st.Size(), nil
+		return store.Info{Size: st.Size(), ModTime: st.ModTime()}, nil
 	case st.Mode()&(fs.ModeDevice|fs.ModeCharDevice) == fs.ModeDevice:
-		return f.Seek(0, io.SeekEnd)
+		size, err := f.Seek(0, io.SeekEnd)
+		return store.Info{Size: size}, err
 	}
-	return -1, nil
+	return store.Info{Size: -1}, nil
 }
 
 // spool copies what can only be read once.
@@ -143,7 +156,7 @@ func spool(ctx context.Context, r io.Reader, name string) (*File, error) {
 		}
 		return nil, fmt.Errorf("open: %s: %w", name, err)
 	}
-	return &File{readerAt: onDisk{f, f, n}, size: n}, nil
+	return &File{readerAt: onDisk{f, f, n}, where: name, info: store.Info{Size: n}}, nil
 }
 
 // onDisk is a file of this machine.

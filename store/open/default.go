@@ -14,6 +14,23 @@ func DefaultStore(index string) string {
 	return cmp.Or(os.Getenv("CASYNC_STORE"), beside(index, "default.castr"))
 }
 
+// Beside is where a side file of an index lies: the index's own location with
+// suffix behind the file's name. The query of a URL is kept: it may be what lets
+// us in. "" for standard input, beside which there is nothing.
+func Beside(index, suffix string) string {
+	scheme, isURL, err := classify(index)
+	if err != nil {
+		return ""
+	}
+	if isURL && scheme != "file" {
+		path := pathStart(index)
+		if query := strings.IndexByte(index[path:], '?'); query >= 0 {
+			return index[:path+query] + suffix + index[path+query:]
+		}
+	}
+	return index + suffix
+}
+
 // beside puts name in the place of a location's last component.
 func beside(location, name string) string {
 	scheme, isURL, err := classify(location)

@@ -14,7 +14,6 @@ package open
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -124,6 +123,12 @@ func chunks(location string, opt Options) (b store.Blobs, form store.Form, remot
 // - or a URL. A transfer that breaks off is taken up again where it was, as long
 // as the file is still the same.
 func Reader(ctx context.Context, location string, opt Options) (io.ReadCloser, store.Info, error) {
+	return reader(ctx, location, store.Info{}, opt)
+}
+
+// reader is Reader, unless the file is behind a network and the version in
+// have.
+func reader(ctx context.Context, location string, have store.Info, opt Options) (io.ReadCloser, store.Info, error) {
 	if location == "-" {
 		if opt.Stdin == nil {
 			opt.Stdin = os.Stdin
@@ -145,26 +150,12 @@ func Reader(ctx context.Context, location string, opt Options) (io.ReadCloser, s
 	if err != nil {
 		return nil, store.Info{}, err
 	}
-	return resume(ctx, b, name, store.Range{}, opt.Timeout, opt.Log)
+	return resume(ctx, b, name, store.Range{}, have, opt)
 }
 
 // Read is Reader for what fits into memory: it is an error if there are more
 // than limit bytes.
 func Read(ctx context.Context, location string, limit int64, opt Options) ([]byte, error) {
-	r, info, err := Reader(ctx, location, opt)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	content := []byte(nil)
-	if info.Size <= limit {
-		content, err = io.ReadAll(io.LimitReader(r, limit+1))
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case info.Size > limit, int64(len(content)) > limit:
-		return nil, fmt.Errorf("open: %s: more than %d bytes", http.Redact(location), limit)
-	}
-	return content, nil
+	content, _, err := Refresh(ctx, location, store.Info{}, limit, opt)
+	return content, err
 }

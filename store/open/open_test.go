@@ -276,7 +276,31 @@ func TestReadPipe(t *testing.T) {
 	}
 }
 
+func TestBeside(t *testing.T) {
+	tests := []struct{ index, want string }{
+		{"img.caidx", "img.caidx.tree"},
+		{"/d/img.caidx", "/d/img.caidx.tree"},
+		{"./a:b?c.caidx", "./a:b?c.caidx.tree"},
+		{"-", ""},
+		{"", ""},
+		{"file:///d/img?.caidx", "file:///d/img?.caidx.tree"},
+		{"http://h/img.caidx", "http://h/img.caidx.tree"},
+		{"https://u:p@h:1/d/img.caidx?key=/a?b", "https://u:p@h:1/d/img.caidx.tree?key=/a?b"},
+		{"http://h/v;1.caidx", "http://h/v;1.caidx.tree"},
+	}
+	for _, tt := range tests {
+		if got := open.Beside(tt.index, ".tree"); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.index, got, tt.want)
+		}
+	}
+}
+
 func ExampleDefaultStore() {
 	fmt.Println(open.DefaultStore("https://example.com/images/disk.caibx?version=3"))
 	// Output: https://example.com/images/default.castr
+}
+
+func ExampleBeside() {
+	fmt.Println(open.Beside("https://example.com/images/tree.caidx?token=1", ".tree"))
+	// Output: https://example.com/images/tree.caidx.tree?token=1
 }

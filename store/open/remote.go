@@ -3,13 +3,10 @@ package open
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -29,12 +26,7 @@ const (
 
 // A remote is a file behind a network, read in blocks.
 type remote struct {
-	blobs   store.Blobs
-	name    string
-	info    store.Info // of the first answer: all others must be of the same file
-	timeout time.Duration
-	log     *slog.Logger
-
+	version
 	hints int64 // see the constant
 
 	life context.Context // ends with Close
@@ -60,38 +52,22 @@ type flight struct {
 
 // atRemote opens a file with the request for its first block.
 func atRemote(ctx context.Context, b store.Blobs, name string, opt Options) (*File, error) {
-	r := &remote{blobs: b, name: name, timeout: opt.Timeout, log: opt.Log, flights: map[int64]*flight{}}
-	body, info, err := resume(ctx, b, name, store.Range{Len: blockSize}, opt.Timeout, opt.Log)
+	v, first, err := begin(ctx, b, name, blockSize, store.Info{}, opt)
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	if info.Size < 0 || info.Whole && info.Size > blockSize {
-		return r.spool(ctx)
+	if first == nil {
+		return v.spool(ctx)
 	}
-	first, err := r.receive(body, store.Range{Len: min(blockSize, info.Size)})
-	if err != nil {
-		return nil, err
-	}
+	r := &remote{version: v, flights: map[int64]*flight{}}
 	blocks := max(cmp.Or(opt.Memory, 64<<20)/blockSize, 16)
 	r.hints = min(hints, int64(blocks)/4)
 	if r.kept, err = simplelru.NewLRU[int64, []byte](int(blocks), nil); err != nil {
 		return nil, err
 	}
 	r.kept.Add(0, first)
-	r.info = info
 	r.life, r.end = context.WithCancel(context.Background())
-	return &File{readerAt: r, size: info.Size}, nil
-}
-
-// spool fetches all of a file of which there are no ranges.
-func (r *remote) spool(ctx context.Context) (*File, error) {
-	body, _, err := resume(ctx, r.blobs, r.name, store.Range{}, r.timeout, r.log)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	return spool(ctx, body, r.name)
+	return &File{readerAt: r, where: v.where(), info: v.info}, nil
 }
 
 func (r *remote) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
@@ -188,28 +164,8 @@ func (r *remote) leave(i int64, f *flight) {
 }
 
 func (r *remote) fetch(ctx context.Context, i int64) ([]byte, error) {
-	want := store.Range{Off: i * blockSize, Len: min(blockSize, r.info.Size-i*blockSize)}
-	body, info, err := resume(ctx, r.blobs, r.name, want, r.timeout, r.log)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if info.Tag != r.info.Tag || !info.ModTime.Equal(r.info.ModTime) || info.Size != r.info.Size {
-		return nil, fmt.Errorf("open: %s in %s: changed since it was opened: %w", r.name, r.blobs, store.ErrRefused)
-	}
-	return r.receive(body, want)
-}
-
-// receive reads all of a range.
-func (r *remote) receive(body io.Reader, want store.Range) ([]byte, error) {
-	data := make([]byte, want.Len)
-	if _, err := io.ReadFull(body, data); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, fmt.Errorf("open: %s in %s: offset %d: %w", r.name, r.blobs, want.Off, err)
-	}
-	return data, nil
+	data := make([]byte, min(blockSize, r.info.Size-i*blockSize))
+	return data, r.receive(ctx, data, i*blockSize)
 }
 
 func (r *remote) Want(off, n int64) {

@@ -35,6 +35,7 @@ type resumed struct {
 	body io.ReadCloser // nil before the first answer
 	info store.Info
 	want store.Range // what was asked for
+	have store.Info  // nothing is read of this version; zero: of none
 	off  int64       // of the next byte
 
 	tries int       // since a byte came
@@ -44,9 +45,10 @@ type resumed struct {
 	said  bool          // that it is tried again
 }
 
-// resume opens an object, or a part of it, to be read whole.
-func resume(ctx context.Context, b store.Blobs, name string, want store.Range, timeout time.Duration, log *slog.Logger) (io.ReadCloser, store.Info, error) {
-	r := &resumed{ctx: ctx, blobs: b, name: name, want: want, off: want.Off, timeout: cmp.Or(timeout, time.Minute), log: log}
+// resume opens an object, or a part of it, to be read whole, unless it is the
+// version in have.
+func resume(ctx context.Context, b store.Blobs, name string, want store.Range, have store.Info, opt Options) (io.ReadCloser, store.Info, error) {
+	r := &resumed{ctx: ctx, blobs: b, name: name, want: want, have: have, off: want.Off, timeout: cmp.Or(opt.Timeout, time.Minute), log: opt.Log}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -106,29 +108,40 @@ func (r *resumed) connect(err error) error {
 func (r *resumed) open() error {
 	began := time.Now()
 	defer func() { r.took = time.Since(began) }()
-	rest := store.Range{Off: r.off}
+	rest := store.Range{Off: r.off, Tag: cmp.Or(r.want.Tag, r.info.Tag)}
 	if r.want.Len > 0 {
 		rest.Len = r.want.Off + r.want.Len - r.off
 	}
-	body, info, err := r.blobs.Open(r.ctx, r.name, rest)
+	body, info, err := r.ask(rest)
 	switch {
 	case err != nil:
 		return err
 	case r.body == nil:
 		r.body, r.info = body, info
 		return nil
-	case info.Tag != r.info.Tag, !info.ModTime.Equal(r.info.ModTime), info.Size != r.info.Size && r.info.Size >= 0:
+	case !sameVersion(r.info, info):
 		body.Close()
-		return fmt.Errorf("open: %s in %s: changed while it was read: %w", r.name, r.blobs, store.ErrRefused)
+		return fmt.Errorf("open: %s in %s: %w", r.name, r.blobs, store.ErrChanged)
 	}
 	r.body.Close() // it is broken
 	r.body = body
 	return nil
 }
 
+// ask is the request for what is missing.
+func (r *resumed) ask(rest store.Range) (io.ReadCloser, store.Info, error) {
+	if b, ok := r.blobs.(store.Refresher); ok && r.body == nil && r.have != (store.Info{}) {
+		return b.Refresh(r.ctx, r.name, rest, r.have)
+	}
+	return r.blobs.Open(r.ctx, r.name, rest)
+}
+
 // rest waits before the next try, or returns err if that is of no use.
 func (r *resumed) rest(err error) error {
-	if r.ctx.Err() != nil || errors.Is(err, store.ErrMissing) || errors.Is(err, store.ErrRefused) {
+	if r.ctx.Err() != nil {
+		return err
+	}
+	if store.Final(err) {
 		return err
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) && dns.IsNotFound {

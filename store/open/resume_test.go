@@ -58,6 +58,7 @@ func (p *part) Close() error { return nil }
 func TestResume(t *testing.T) {
 	reset := errors.New("connection reset")
 	busy := &store.BusyError{After: 20 * time.Second, Err: errors.New("503 Service Unavailable")}
+	day := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	v1, v2 := store.Info{Size: 10, Tag: "1"}, store.Info{Size: 10, Tag: "2"}
 	tests := []struct {
 		name    string
@@ -71,8 +72,14 @@ func TestResume(t *testing.T) {
 		{"cut", []line{{text: "0123", broken: reset, info: v1}, {err: reset}, {text: "45", broken: io.ErrUnexpectedEOF, info: v1}, {text: "6789", info: v1}},
 			"0123456789", "", []int64{0, 4, 4, 6}, time.Second},
 		{"busy at first", []line{{err: busy}, {text: "0123456789", info: v1}}, "0123456789", "", []int64{0, 0}, 20 * time.Second},
-		{"changed", []line{{text: "0123", broken: reset, info: v1}, {text: "456789", info: v2}}, "0123", "changed while it was read", []int64{0, 4}, time.Second},
-		{"other length", []line{{text: "0123", broken: reset, info: v1}, {text: "4", info: store.Info{Size: 5, Tag: "1"}}}, "0123", "changed while it was read", []int64{0, 4}, time.Second},
+		{"changed", []line{{text: "0123", broken: reset, info: v1}, {text: "456789", info: v2}}, "0123", "changed meanwhile", []int64{0, 4}, time.Second},
+		{"changed, says the server", []line{{text: "0123", broken: reset, info: v1}, {err: store.ErrChanged}}, "0123", "changed meanwhile", []int64{0, 4}, time.Second},
+		{"unchanged", []line{{err: store.ErrUnchanged}}, "", "not changed", []int64{0}, 0},
+		{"other length", []line{{text: "0123", broken: reset, info: v1}, {text: "4", info: store.Info{Size: 5, Tag: "1"}}}, "0123", "changed meanwhile", []int64{0, 4}, time.Second},
+		{"by time", []line{{text: "0123", broken: reset, info: store.Info{Size: 10, ModTime: day}}, {text: "456789", info: store.Info{Size: 10, ModTime: day, Tag: "1"}}},
+			"0123456789", "", []int64{0, 4}, time.Second},
+		{"other time", []line{{text: "0123", broken: reset, info: store.Info{Size: 10, ModTime: day}}, {text: "456789", info: store.Info{Size: 10, ModTime: day.Add(time.Second)}}},
+			"0123", "changed meanwhile", []int64{0, 4}, time.Second},
 		{"no version", []line{{text: "0123", broken: reset, info: store.Info{Size: 10}}}, "0123", "connection reset", []int64{0}, 0},
 		{"missing", []line{{err: store.ErrMissing}}, "", "not there", []int64{0}, 0},
 		{"vanished", []line{{text: "0", broken: reset, info: v1}, {err: store.ErrMissing}}, "0", "not there", []int64{0, 1}, time.Second},
@@ -86,7 +93,7 @@ func TestResume(t *testing.T) {
 				s := &script{lines: tt.lines}
 				began := time.Now()
 				var got []byte
-				r, _, err := resume(t.Context(), s, "file", store.Range{}, 0, nil)
+				r, _, err := resume(t.Context(), s, "file", store.Range{}, store.Info{}, Options{})
 				if err == nil {
 					got, err = io.ReadAll(r)
 					r.Close()
@@ -113,7 +120,7 @@ func TestResumeCancelled(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		began := time.Now()
-		_, _, err := resume(ctx, &script{lines: []line{{err: errors.New("down")}}}, "file", store.Range{}, -1, nil)
+		_, _, err := resume(ctx, &script{lines: []line{{err: errors.New("down")}}}, "file", store.Range{}, store.Info{}, Options{Timeout: -1})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Minute {
 			t.Errorf("got %v after %v", err, time.Since(began))
 		}

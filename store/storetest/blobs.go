@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -32,6 +33,10 @@ func RunBlobs(t *testing.T, open func(t *testing.T, objects map[string][]byte) s
 	t.Run("ranges", func(t *testing.T) { ranges(t, b) })
 	t.Run("missing", func(t *testing.T) { missing(t, b) })
 	t.Run("cancelled", func(t *testing.T) { cancelled(t, b) })
+	t.Run("tag", func(t *testing.T) { tags(t, b) })
+	if r, ok := b.(store.Refresher); ok {
+		t.Run("refresh", func(t *testing.T) { refresh(t, b, r) })
+	}
 	if s, ok := b.(store.Statter); ok {
 		t.Run("stat", func(t *testing.T) { stat(t, s, objects) })
 	}
@@ -126,6 +131,85 @@ func missing(t *testing.T, b store.Blobs) {
 				t.Errorf("Stat %s: got %v, want ErrMissing", name, err)
 			}
 		}
+	}
+}
+
+// tags binds reads to a version, if the backend can tell one from another.
+func tags(t *testing.T, b store.Blobs) {
+	_, info, err := read(t.Context(), b, "top", store.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []store.Range{{}, {Off: 3, Len: 4}, {Off: 10, Len: 1}} {
+		want := "0123456789"[r.Off:]
+		if r.Len > 0 {
+			want = want[:min(r.Len, int64(len(want)))]
+		}
+		r.Tag = info.Tag
+		got, again, err := read(t.Context(), b, "top", r)
+		if err != nil || string(got) != want || again.Tag != info.Tag && len(want) > 0 {
+			t.Errorf("%+v: got %q, tag %q, error %v; want %q", r, got, again.Tag, err, want)
+		}
+		if info.Tag == "" || want == "" { // of no bytes, an answer need not have a tag
+			continue
+		}
+		r.Tag = `"another"`
+		if got, _, err := read(t.Context(), b, "top", r); !errors.Is(err, store.ErrChanged) {
+			t.Errorf("%+v: got %q, error %v; want ErrChanged", r, got, err)
+		}
+	}
+	p, ok := b.(store.Putter)
+	if info.Tag == "" || !ok {
+		return
+	}
+	if err := p.Put(t.Context(), "top", strings.NewReader("other byte"), -1); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := read(t.Context(), b, "top", store.Range{Off: 3, Tag: info.Tag}); !errors.Is(err, store.ErrChanged) {
+		t.Errorf("after Put: got %q, error %v; want ErrChanged", got, err)
+	}
+	if err := p.Put(t.Context(), "top", strings.NewReader("0123456789"), -1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func refresh(t *testing.T, b store.Blobs, f store.Refresher) {
+	again := func(name string, r store.Range, have store.Info) (string, store.Info, error) {
+		body, info, err := f.Refresh(t.Context(), name, r, have)
+		if err != nil {
+			return "", info, err
+		}
+		defer body.Close()
+		got, err := io.ReadAll(body)
+		return string(got), info, err
+	}
+	_, info, err := read(t.Context(), b, "top", store.Range{})
+	if err != nil || info.Tag == "" {
+		t.Fatalf("tag %q, error %v", info.Tag, err)
+	}
+	for _, r := range []store.Range{{}, {Len: 4}} {
+		want := "0123456789"[:cmp.Or(r.Len, 10)]
+		if got, _, err := again("top", r, info); !errors.Is(err, store.ErrUnchanged) {
+			t.Errorf("%+v: got %q, error %v; want ErrUnchanged", r, got, err)
+		}
+		for _, have := range []store.Info{{}, {Tag: `"another"`}, {Tag: "an\nother"}, {Size: info.Size}} {
+			if got, now, err := again("top", r, have); err != nil || got != want || now.Tag != info.Tag {
+				t.Errorf("%+v with %+v: got %q, tag %q, error %v; want %q, %q", r, have, got, now.Tag, err, want, info.Tag)
+			}
+		}
+	}
+	if _, _, err := again("nothing", store.Range{}, info); !errors.Is(err, store.ErrMissing) {
+		t.Errorf("missing: %v", err)
+	}
+	p, ok := b.(store.Putter)
+	if !ok {
+		return
+	}
+	if err := p.Put(t.Context(), "top", strings.NewReader("0123456789"), -1); err != nil {
+		t.Fatal(err)
+	}
+	if got, now, err := again("top", store.Range{}, info); err != nil || got != "0123456789" || now.Tag == info.Tag {
+		t.Errorf("after Put: got %q, tag %q, error %v", got, now.Tag, err)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -15,68 +15,97 @@ import (
 
 // Memory is a backend without disk or network.
 type Memory struct {
-	mu      sync.Mutex // guards objects
-	objects map[string][]byte
+	mu      sync.Mutex // guards objects, puts
+	objects map[string]object
+	puts    int
 }
 
+type object struct {
+	content []byte
+	tag     string
+}
+
+func (o object) info() store.Info { return store.Info{Size: int64(len(o.content)), Tag: o.tag} }
+
 var (
-	_ store.Blobs   = (*Memory)(nil)
-	_ store.Statter = (*Memory)(nil)
-	_ store.Putter  = (*Memory)(nil)
-	_ store.Lister  = (*Memory)(nil)
-	_ store.Deleter = (*Memory)(nil)
+	_ store.Blobs     = (*Memory)(nil)
+	_ store.Statter   = (*Memory)(nil)
+	_ store.Refresher = (*Memory)(nil)
+	_ store.Putter    = (*Memory)(nil)
+	_ store.Lister    = (*Memory)(nil)
+	_ store.Deleter   = (*Memory)(nil)
 )
 
 // NewMemory returns a backend that holds objects, which may be nil.
 func NewMemory(objects map[string][]byte) *Memory {
-	m := &Memory{objects: make(map[string][]byte)}
-	maps.Copy(m.objects, objects)
+	m := &Memory{objects: make(map[string]object)}
+	for name, content := range objects {
+		m.put(name, content)
+	}
 	return m
+}
+
+// put keeps an object. The caller holds mu, or nobody else has m.
+func (m *Memory) put(name string, content []byte) {
+	m.puts++
+	m.objects[name] = object{content, strconv.Itoa(m.puts)}
 }
 
 // Objects is a copy of what the backend holds.
 func (m *Memory) Objects() map[string][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.objects)
+	objects := make(map[string][]byte, len(m.objects))
+	for name, o := range m.objects {
+		objects[name] = o.content
+	}
+	return objects
 }
 
 func (m *Memory) String() string { return "memory" }
 
-func (m *Memory) get(ctx context.Context, name string) ([]byte, error) {
+func (m *Memory) get(ctx context.Context, name string) (object, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return object{}, context.Cause(ctx)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b, ok := m.objects[name]
+	o, ok := m.objects[name]
 	if !ok {
-		return nil, fmt.Errorf("memory: %s: %w", name, store.ErrMissing)
+		return object{}, fmt.Errorf("memory: %s: %w", name, store.ErrMissing)
 	}
-	return b, nil
+	return o, nil
 }
 
 // Open reads an object.
 func (m *Memory) Open(ctx context.Context, name string, r store.Range) (io.ReadCloser, store.Info, error) {
-	b, err := m.get(ctx, name)
-	if err != nil {
+	return m.Refresh(ctx, name, r, store.Info{})
+}
+
+// Refresh reads an object that somebody has a version of.
+func (m *Memory) Refresh(ctx context.Context, name string, r store.Range, have store.Info) (io.ReadCloser, store.Info, error) {
+	o, err := m.get(ctx, name)
+	switch {
+	case err != nil:
 		return nil, store.Info{}, err
-	}
-	info := store.Info{Size: int64(len(b))}
-	if r.Off > info.Size {
+	case r.Tag != "" && o.tag != r.Tag:
+		return nil, store.Info{}, fmt.Errorf("memory: %s: %w", name, store.ErrChanged)
+	case o.tag == have.Tag:
+		return nil, store.Info{}, fmt.Errorf("memory: %s: %w", name, store.ErrUnchanged)
+	case r.Off > int64(len(o.content)):
 		return nil, store.Info{}, fmt.Errorf("memory: %s: offset %d is behind the end", name, r.Off)
 	}
-	b = b[r.Off:]
+	b := o.content[r.Off:]
 	if r.Len > 0 {
 		b = b[:min(r.Len, int64(len(b)))]
 	}
-	return io.NopCloser(bytes.NewReader(b)), info, nil
+	return io.NopCloser(bytes.NewReader(b)), o.info(), nil
 }
 
 // Stat describes an object.
 func (m *Memory) Stat(ctx context.Context, name string) (store.Info, error) {
-	b, err := m.get(ctx, name)
-	return store.Info{Size: int64(len(b))}, err
+	o, err := m.get(ctx, name)
+	return o.info(), err
 }
 
 // Put stores an object.
@@ -93,7 +122,7 @@ func (m *Memory) Put(ctx context.Context, name string, r io.Reader, size int64) 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.objects[name] = b
+	m.put(name, b)
 	return nil
 }
 
