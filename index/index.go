@@ -15,11 +15,13 @@
 //
 // An index of a 1 TiB image has 16 million rows. They are kept in one flat
 // slice of 40 bytes a row, in which the garbage collector finds no pointer to
-// follow.
+// follow. Where even to wait for them takes too long, a [Remote] brings the rows
+// that somebody asks for first; who reads images takes a [Table], which both are.
 package index
 
 import (
 	"sort"
+	"sync"
 
 	"caravel/chunker"
 	"caravel/feature"
@@ -32,6 +34,9 @@ type Index struct {
 	Params chunker.Params
 
 	rows []row
+
+	summed sync.Once
+	sum    [32]byte // once summed
 }
 
 // A row is one chunk as the file has it.

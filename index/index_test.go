@@ -2,11 +2,13 @@ package index_test
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"caravel/chunker"
@@ -83,6 +85,30 @@ func TestWriteToRefuses(t *testing.T) {
 		if err == nil || err.Error() != tt.want || n != 0 || b.Len() != 0 {
 			t.Errorf("got %d, %v; want %s", n, err, tt.want)
 		}
+	}
+}
+
+// An index has the digest of its file, whether that was read or will be written.
+func TestSum(t *testing.T) {
+	for _, name := range files(t) {
+		file := load(t, name)
+		x, err := index.Read(bytes.NewReader(file), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := sha512.Sum512_256(file)
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if got := x.Sum(); got != want {
+					t.Errorf("%s: got %x, want %x", name, got, want)
+				}
+			})
+		}
+		all.Wait()
+	}
+	if a, b := build(t, chunker.DefaultParams(), 1, 2), build(t, chunker.DefaultParams(), 1, 3); a.Sum() == b.Sum() {
+		t.Error("two indexes have one digest")
 	}
 }
 

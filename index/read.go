@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -15,17 +14,19 @@ import (
 // length, or -1 if that is not known. Memory grows with the rows that arrive,
 // whatever size and the file itself claim.
 func Read(r io.Reader, size int64) (*Index, error) {
-	d := &decoder{r: bufio.NewReaderSize(r, blockSize), rows: math.MaxInt64}
-	x, err := d.header()
+	d := &decoder{r: r, rows: math.MaxInt64, buf: make([]byte, bufferSize(size))}
+	b, err := d.next(headerSize, "header")
+	if err != nil {
+		return nil, err
+	}
+	x, err := readHeader(b)
 	if err != nil {
 		return nil, err
 	}
 	if size >= 0 {
-		const frame = headerSize + tailSize
-		if size < frame || (size-frame)%rowSize != 0 {
-			return nil, fmt.Errorf("index: %d bytes long, not %d and %d for each chunk", size, frame, rowSize)
+		if d.rows, err = rowsIn(size); err != nil {
+			return nil, err
 		}
-		d.rows = (size - frame) / rowSize
 	}
 	if x.rows, err = d.table(x.Params.Max); err != nil {
 		return nil, err
@@ -39,18 +40,25 @@ func Read(r io.Reader, size int64) (*Index, error) {
 	return x, nil
 }
 
-// A decoder reads one file from front to back.
-type decoder struct {
-	r    *bufio.Reader
-	off  int64 // of the next byte
-	rows int64 // how many the file's length has room for
+// bufferSize suits a file of size bytes; -1 is unknown.
+func bufferSize(size int64) int64 {
+	if size < 0 {
+		return blockSize
+	}
+	return min(max(size, headerSize+tailSize), blockSize)
 }
 
-func (d *decoder) header() (*Index, error) {
-	b, err := d.next(headerSize, "header")
-	if err != nil {
-		return nil, err
+// rowsIn is how many rows a file of size bytes has.
+func rowsIn(size int64) (int64, error) {
+	const frame = headerSize + tailSize
+	if size < frame || (size-frame)%rowSize != 0 {
+		return 0, fmt.Errorf("index: %d bytes long, not %d and %d for each chunk", size, frame, rowSize)
 	}
+	return (size - frame) / rowSize, nil
+}
+
+// readHeader makes an index without rows of a file's header.
+func readHeader(b []byte) (*Index, error) {
 	if u64(b, 0) != indexSize && u64(b, 1) != indexType {
 		return nil, errors.New("index: offset 0: not an index (want a .caibx or .caidx file)")
 	}
@@ -75,73 +83,121 @@ func (d *decoder) header() (*Index, error) {
 	return x, nil
 }
 
+// A decoder reads one file from front to back.
+type decoder struct {
+	r    io.Reader
+	off  int64 // of the next byte
+	rows int64 // how many the file's length has room for
+	buf  []byte
+	left []byte // the part of buf that nobody has taken
+	err  error  // why there is no more
+}
+
 // table reads the rows and the tail.
 func (d *decoder) table(maxSize int) ([]row, error) {
 	var rows []row
-	var start uint64
+	c := rowChecker{max: maxSize}
 	for {
 		off := d.off
-		b, err := d.next(rowSize, "table")
+		b, err := d.some(rowSize, "table")
 		if err != nil {
 			return nil, err
 		}
-		end := u64(b, 0)
+		n := int(min(int64(len(b)/rowSize), d.rows-int64(len(rows))))
+		rows = grow(rows, n, d.rows)
+		good := c.take(rows[len(rows):len(rows)+n], b)
+		rows = rows[:len(rows)+good]
+		d.skip(good * rowSize)
+		if good == n && n > 0 {
+			continue
+		}
+		b = b[good*rowSize:]
+		off += int64(good) * rowSize
 		// No chunk ends at 0, so two zeros can only be meant to be the tail.
-		if int64(len(rows)) == d.rows || end == 0 && u64(b, 1) == 0 {
-			return rows, expect(b, off, "tail", 0, 0, indexSize, tableBytes(len(rows)), tailMark)
+		if int64(len(rows)) < d.rows && (u64(b, 0) != 0 || u64(b, 1) != 0) {
+			return nil, c.refuse(b)
 		}
-		switch {
-		case end > math.MaxInt64:
-			return nil, fmt.Errorf("index: offset %d: chunk %d ends at %d, beyond 2^63-1", off, len(rows), end)
-		case end <= start:
-			return nil, fmt.Errorf("index: offset %d: chunk %d ends at %d, not after %d", off, len(rows), end, start)
-		case end-start > uint64(maxSize):
-			return nil, fmt.Errorf("index: offset %d: chunk %d has %d bytes, above the maximum of %d", off, len(rows), end-start, maxSize)
-		}
-		if len(rows) == cap(rows) {
-			rows = d.grow(rows)
-		}
-		rows = append(rows, row{int64(end), chunker.ID(b[8:])})
-		start = end
+		d.skip(tailSize)
+		return rows, expect(b, off, "tail", 0, 0, indexSize, tableBytes(len(rows)), tailMark)
 	}
 }
 
-// grow doubles the room for rows, or makes it what the file's length has room
-// for once that is within reach.
-func (d *decoder) grow(rows []row) []row {
-	room := 2*int64(len(rows)) + 1024
-	if d.rows <= 2*room {
-		room = d.rows
+// grow makes room for n more rows of total; math.MaxInt64 is unknown. If total is
+// known there are few steps to it, each to eight times the rows that have come,
+// or less: so little is copied, and a total that is a lie costs little.
+func grow(rows []row, n int, total int64) []row {
+	const first = 1024
+	need := int64(len(rows) + n)
+	if need <= int64(cap(rows)) {
+		return rows
+	}
+	room := total
+	for room/8 >= max(need, first) {
+		room /= 8
+	}
+	if total == math.MaxInt64 {
+		room = max(2*need, first)
 	}
 	return append(make([]row, 0, room), rows...)
 }
 
 // end makes sure that nothing follows.
 func (d *decoder) end() error {
-	switch _, err := d.r.Peek(1); err {
-	case io.EOF:
-		return nil
-	case nil:
+	switch d.fill(1); {
+	case len(d.left) > 0:
 		return fmt.Errorf("index: offset %d: bytes after the tail", d.off)
-	default:
-		return fmt.Errorf("index: offset %d: %w", d.off, err)
+	case d.err != io.EOF:
+		return fmt.Errorf("index: offset %d: %w", d.off, d.err)
 	}
+	return nil
 }
 
-// next returns n bytes, which are valid until the following call; part is where
+// next takes n bytes, which are valid until the following call; part is where
 // they belong to.
 func (d *decoder) next(n int, part string) ([]byte, error) {
-	b, err := d.r.Peek(n)
-	switch err {
-	case nil:
-		d.off += int64(n)
-		_, err = d.r.Discard(n)
-		return b, err
-	case io.EOF:
-		return nil, fmt.Errorf("index: offset %d: truncated in the %s", d.off+int64(len(b)), part)
-	default:
-		return nil, fmt.Errorf("index: offset %d: %w", d.off+int64(len(b)), err)
+	b, err := d.some(n, part)
+	if err != nil {
+		return nil, err
 	}
+	d.skip(n)
+	return b[:n], nil
+}
+
+// some returns what has been read, at least n bytes of it, for skip to take.
+func (d *decoder) some(n int, part string) ([]byte, error) {
+	if d.fill(n); len(d.left) >= n {
+		return d.left, nil
+	}
+	off := d.off + int64(len(d.left))
+	if d.err == io.EOF {
+		return nil, fmt.Errorf("index: offset %d: truncated in the %s", off, part)
+	}
+	return nil, fmt.Errorf("index: offset %d: %w", off, d.err)
+}
+
+func (d *decoder) skip(n int) {
+	d.left = d.left[n:]
+	d.off += int64(n)
+}
+
+// fill reads until there are n bytes, or an error; and, since a read gives what
+// it has, often many more.
+func (d *decoder) fill(n int) {
+	if len(d.left) >= n || d.err != nil {
+		return
+	}
+	have := copy(d.buf, d.left)
+	for empty := 0; have < n && d.err == nil; {
+		var k int
+		k, d.err = d.r.Read(d.buf[have:])
+		have += k
+		if empty++; k > 0 {
+			empty = 0
+		} else if empty == 100 && d.err == nil {
+			d.err = io.ErrNoProgress
+		}
+	}
+	d.left = d.buf[:have]
 }
 
 // expect checks that b, which lies at off, begins with the numbers of want.

@@ -245,7 +245,7 @@ func TestReadAllocatesWhatArrives(t *testing.T) {
 			if want := fmt.Sprintf("index: offset %d: truncated in the table", len(file)); err == nil || err.Error() != want {
 				t.Errorf("%d rows, size %d: got %v, want %s", arriving, size, err, want)
 			}
-			if limit := uint64(6*len(file) + 300<<10); got > limit {
+			if limit := uint64(10*len(file) + 600<<10); got > limit {
 				t.Errorf("%d rows, size %d: %d bytes allocated, want at most %d", arriving, size, got, limit)
 			}
 		}
