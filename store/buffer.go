@@ -39,6 +39,14 @@ func newBuffer(n int) *buffer {
 	return &buffer{b: make([]byte, 0, size+slack), class: class}
 }
 
+// Buffer is memory for the n bytes of a chunk, from the pool in which those of
+// all stores are. free, which may be handed to NewStored, gives it back.
+func Buffer(n int) (b []byte, free func()) {
+	buf := newBuffer(n)
+	buf.b = buf.b[:n]
+	return buf.b, buf.free
+}
+
 // sizeClass finds the smallest class whose buffers have room for n bytes.
 func sizeClass(n int) (class, size int) {
 	if n <= 1<<smallest {

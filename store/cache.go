@@ -7,16 +7,28 @@ import (
 	"sync/atomic"
 )
 
+// A Keeper is a Writer that can take a chunk without making its caller wait.
+type Keeper interface {
+	Writer
+
+	// Keep is Put, unless that would have to wait; then the chunk is not kept,
+	// which is no error.
+	Keep(c *Chunk) error
+}
+
 // Cache looks into local first, and puts into it what it had to get from s. It
 // verifies both; a corrupt chunk in local is replaced. That local cannot be
 // read or written (a full disk) is logged once and never keeps a chunk of s
-// from the reader. log may be nil.
+// from the reader. If local is a [Keeper], only those wait for it who fetch for
+// its sake: sweeps and profiles. log may be nil.
 func Cache(local Writer, s Store, log *slog.Logger) Store {
-	return &cache{local: local, near: Verify(local), far: Verify(s), log: orDiscard(log)}
+	keeper, _ := local.(Keeper)
+	return &cache{local: local, keeper: keeper, near: Verify(local), far: Verify(s), log: orDiscard(log)}
 }
 
 type cache struct {
 	local     Writer
+	keeper    Keeper // nil: local is none
 	near, far Store
 	log       *slog.Logger
 	warned    atomic.Bool
@@ -34,10 +46,17 @@ func (k *cache) Get(ctx context.Context, want Want) (*Chunk, error) {
 	if c, err = k.far.Get(ctx, want); err != nil {
 		return nil, err
 	}
-	if err := k.local.Put(ctx, c); err != nil && ctx.Err() == nil {
+	if err := k.put(ctx, want.Class, c); err != nil && ctx.Err() == nil {
 		k.note(err)
 	}
 	return c, nil
+}
+
+func (k *cache) put(ctx context.Context, class Class, c *Chunk) error {
+	if k.keeper != nil && class != Profile && class != Sweep {
+		return k.keeper.Keep(c)
+	}
+	return k.local.Put(ctx, c)
 }
 
 func (k *cache) Has(ctx context.Context, want Want) (bool, error) {

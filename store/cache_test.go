@@ -93,3 +93,69 @@ func TestCacheSaysWhatStoreSays(t *testing.T) {
 		t.Errorf("Has: %v, %v", ok, err)
 	}
 }
+
+// lazy is a store that takes chunks when it likes to.
+type lazy struct {
+	store.Writer
+	puts, keeps int
+}
+
+func (l *lazy) Put(ctx context.Context, c *store.Chunk) error {
+	l.puts++
+	return l.Writer.Put(ctx, c)
+}
+
+func (l *lazy) Keep(c *store.Chunk) error {
+	l.keeps++
+	return nil
+}
+
+// Only those wait for a Keeper who fetch for its sake.
+func TestCacheKeeper(t *testing.T) {
+	want := storetest.Want(storetest.Plains()[2])
+	for class := store.Demand; int(class) < store.Classes; class++ {
+		near := &lazy{Writer: writer(t, storetest.NewMemory(nil))}
+		k := store.Cache(near, holding(t, storetest.Plains()[2]), nil)
+		want.Class = class
+		c, err := k.Get(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Release()
+		if waits := class == store.Profile || class == store.Sweep; waits != (near.puts == 1) || near.puts+near.keeps != 1 {
+			t.Errorf("%v: %d times Put, %d times Keep", class, near.puts, near.keeps)
+		}
+	}
+}
+
+// watching notes whether what is put is verified.
+type watching struct {
+	store.Writer
+	verified []bool
+}
+
+func (w *watching) Put(ctx context.Context, c *store.Chunk) error {
+	w.verified = append(w.verified, c.Verified())
+	return w.Writer.Put(ctx, c)
+}
+
+// What is put was verified before, and is the chunk that the caller gets: nobody
+// need verify it again.
+func TestCacheVerifiesOnce(t *testing.T) {
+	plain := storetest.Plains()[2]
+	near := &watching{Writer: writer(t, storetest.NewMemory(nil))}
+	k := store.Cache(near, holding(t, plain), nil)
+	for range 2 {
+		c, err := k.Get(t.Context(), storetest.Want(plain))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.Verified() {
+			t.Error("the caller has to verify it")
+		}
+		c.Release()
+	}
+	if len(near.verified) != 1 || !near.verified[0] {
+		t.Errorf("put, verified: %v", near.verified)
+	}
+}

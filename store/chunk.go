@@ -133,6 +133,22 @@ func (c *Chunk) Stored(f Form, use func(stored []byte) error) error {
 	return use(b)
 }
 
+// AsCame calls use with the bytes as they came, and returns what it returns; the
+// bytes are valid until then. packed is false if these are the plain ones: it
+// came as such, or has been made compact since.
+func (c *Chunk) AsCame(use func(b []byte, packed bool) error) error {
+	c.mu.Lock()
+	c.mustLive()
+	b, packed := c.stored, c.stored != nil
+	if !packed {
+		b = c.plain
+	}
+	c.lent++
+	c.mu.Unlock()
+	defer c.takeBack()
+	return use(b, packed)
+}
+
 func (c *Chunk) lend(f Form) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

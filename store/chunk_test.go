@@ -226,3 +226,59 @@ func TestChunkShared(t *testing.T) {
 		t.Errorf("freed %d times", freed)
 	}
 }
+
+// AsCame lends what came, or the plain bytes where that is all there is.
+func TestAsCame(t *testing.T) {
+	plain := storetest.Plains()[2]
+	for _, f := range []store.Form{{}, {Compression: store.None}} {
+		freed := 0
+		c, came := stored(t, f, plain, &freed)
+		if err := c.Verify(); err != nil {
+			t.Fatal(err)
+		}
+		err := c.AsCame(func(b []byte, packed bool) error {
+			if !bytes.Equal(b, came) || packed != (f.Compression != store.None) {
+				t.Errorf("%v: %d bytes, want %d; packed %v", f.Compression, len(b), len(came), packed)
+			}
+			c.Compact()
+			if freed != 0 {
+				t.Error("bytes in use were freed")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		broken := errors.New("broken")
+		err = c.AsCame(func(b []byte, packed bool) error {
+			if !bytes.Equal(b, plain) || packed {
+				t.Errorf("%v, compact: %d bytes, want %d; packed %v", f.Compression, len(b), len(plain), packed)
+			}
+			return broken
+		})
+		if err != broken {
+			t.Errorf("got %v, want the error of use", err)
+		}
+		c.Release()
+		if freed != 1 {
+			t.Errorf("freed %d times", freed)
+		}
+	}
+}
+
+// A buffer for a chunk comes from the pool, and goes back there.
+func TestBuffer(t *testing.T) {
+	for _, n := range []int{1, 25_000, 1 << 20} {
+		b, free := store.Buffer(n)
+		if len(b) != n {
+			t.Fatalf("%d bytes, want %d", len(b), n)
+		}
+		plain := bytes.Repeat([]byte{1}, n)
+		copy(b, plain)
+		c := store.NewStored(storetest.Want(plain), "", store.None, b, free)
+		if err := c.Verify(); err != nil {
+			t.Error(err)
+		}
+		c.Release()
+	}
+}

@@ -84,7 +84,7 @@ func (s *chunks) read(ctx context.Context, want Want, f Form) (*Chunk, error) {
 		return nil, err
 	}
 	defer body.Close()
-	where, limit := s.locate(name), f.limit(want.Size)
+	where, limit := s.locate(name), f.Limit(want.Size)
 	if info.Size > int64(limit) {
 		return nil, &CorruptError{ID: want.ID, Where: where, Err: storedTooLong(limit)}
 	}

@@ -51,10 +51,10 @@ func (f Form) valid() error {
 	return nil
 }
 
-// limit is the most bytes that a chunk of the given size (0: unknown) can take
+// Limit is the most bytes that a chunk of the given size (0: unknown) can take
 // in the store. What does not compress grows a little, the more the smaller
 // the pieces were that its writer handed on.
-func (f Form) limit(size int) int {
+func (f Form) Limit(size int) int {
 	plain := most(size)
 	if f.Compression == None {
 		return plain
@@ -70,5 +70,5 @@ func (f Form) plausible(object int64, size int) bool {
 	case f.Compression == None && size > 0:
 		return object == int64(size)
 	}
-	return object > 0 && object <= int64(f.limit(size))
+	return object > 0 && object <= int64(f.Limit(size))
 }

@@ -19,6 +19,9 @@ func (q *Queue) fly(ctx context.Context, f *flight, a *attempt, want store.Want)
 
 	q.mu.Lock()
 	drop := q.land(f, a, c, found, err)
+	if q.window.clogged && q.demanding(time.Now()) {
+		q.makeWay()
+	}
 	for {
 		q.dispatch()
 		f := q.nextToDecode()
@@ -52,11 +55,17 @@ func (q *Queue) answer(ctx context.Context, has bool, want store.Want) (c *store
 // is of no use and must be released, outside the lock.
 func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err error) (drop *store.Chunk) {
 	now := time.Now()
+	i := slices.Index(f.attempts, a)
+	if i < 0 && err != nil { // it has made way
+		return nil
+	}
 	if c != nil {
 		q.measure(f, a, c, now)
 	}
-	q.count(f, -1)
-	f.attempts = slices.DeleteFunc(f.attempts, func(b *attempt) bool { return a == b })
+	if i >= 0 {
+		q.count(f, -1)
+		f.attempts = slices.Delete(f.attempts, i, i+1)
+	}
 	if f.class == store.Demand && f.fresh {
 		q.calm = now.Add(q.window.base)
 	}
@@ -72,6 +81,7 @@ func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err erro
 		if a.hedge {
 			q.hedges.won++
 		}
+		q.unline(f) // it may have made way in vain
 		f.chunk, f.state = c, landed
 		q.held += int64(c.Came())
 		q.landed[f.class].push(f)

@@ -17,8 +17,9 @@ import (
 // An origin is a store whose answers a test decides. It is asked through a link
 // with a latency and a bandwidth.
 type origin struct {
-	latency   time.Duration
-	bandwidth float64 // bytes per second; 0: no limit
+	latency time.Duration
+	link    link
+	deaf    bool // a request that is cancelled is answered all the same
 
 	// get decides the answer to the n-th request (from 1) for a chunk; nil: the
 	// chunk.
@@ -29,14 +30,16 @@ type origin struct {
 	asked    map[chunker.ID]int
 	order    []store.Want
 	now, top int
-	ended    int       // requests whose context was over
-	free     time.Time // when the link is
-	live     int       // chunks handed out and not released
+	ended    int // requests whose context was over
+	live     int // chunks handed out and not released
 }
 
 func (o *origin) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
 	n := o.enter(want)
 	defer o.exit(ctx)
+	if o.deaf {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if err := o.travel(ctx, want.Size); err != nil {
 		return nil, err
 	}
@@ -77,19 +80,15 @@ func (o *origin) exit(ctx context.Context) {
 	}
 }
 
-// travel takes as long as size bytes need that queue behind those before them.
+// travel takes as long as the way there and back, and the bytes on the link.
 func (o *origin) travel(ctx context.Context, size int) error {
 	o.mu.Lock()
-	at := time.Now().Add(o.latency)
-	if o.bandwidth > 0 {
-		if at.Before(o.free) {
-			at = o.free
-		}
-		at = at.Add(time.Duration(float64(size) / o.bandwidth * float64(time.Second)))
-		o.free = at
-	}
+	latency := o.latency
 	o.mu.Unlock()
-	return sleep(ctx, time.Until(at))
+	if err := sleep(ctx, latency); err != nil {
+		return err
+	}
+	return o.link.carry(ctx, size)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

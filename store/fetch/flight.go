@@ -48,9 +48,10 @@ type flight struct {
 	wake     time.Time // end of a rest
 	attempts []*attempt
 	bytes    int64 // of one request, as guessed
+	earned   bool  // its joining by demand has earned a part of a hedge
 
 	tries, stalls int
-	reread        bool  // it was corrupt, and is read once more
+	spoilt        int   // answers that were corrupt
 	last          error // what went wrong last
 
 	done  chan struct{}
@@ -70,6 +71,7 @@ type attempt struct {
 var (
 	errAbandoned = errors.New("fetch: nobody waits for it any more")
 	errOver      = errors.New("fetch: answered by another request")
+	errMadeWay   = errors.New("fetch: made way for demand")
 )
 
 // join adds a caller to the flight for want.
@@ -158,7 +160,11 @@ func (q *Queue) reclass(f *flight) {
 			q.enqueue(f)
 		}
 	case flying:
-		q.planHedge(f)
+		if class == store.Demand && !f.earned {
+			f.earned = true
+			q.hedges.earn()
+		}
+		q.planHedge(f, f.sent)
 	}
 	q.arm(f)
 }

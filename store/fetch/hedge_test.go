@@ -2,6 +2,7 @@ package fetch_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,6 +55,34 @@ func TestHedgeIsBounded(t *testing.T) {
 		}
 		if n := q.Stats().Hedges; n > 51 {
 			t.Errorf("%d hedges for 1000 requests, want one in twenty at most", n)
+		}
+	})
+}
+
+// Where another request was not allowed when it was due, it is when the reason
+// has gone.
+func TestHedgeLater(t *testing.T) {
+	o := &origin{latency: 20 * time.Millisecond}
+	o.get = func(ctx context.Context, w store.Want, n int) (*store.Chunk, error) {
+		switch {
+		case n > 1:
+		case w.ID == want(500, 0).ID: // never comes
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		case w.ID == want(501, 0).ID:
+			return nil, &store.BusyError{Err: errors.New("503")}
+		}
+		return o.good(w)
+	}
+	run(t, o, fetch.Options{}, func(t *testing.T, q *fetch.Queue) {
+		for i := range 100 { // which earns some
+			get(t, q, want(i, store.Demand))
+		}
+		get(t, q, want(501, store.Demand)) // for two seconds there is none now
+		start := time.Now()
+		get(t, q, want(500, store.Demand))
+		if d := time.Since(start); d < 1500*time.Millisecond || d > 5*time.Second {
+			t.Errorf("took %v", d)
 		}
 	})
 }

@@ -71,7 +71,8 @@ func TestCorrupt(t *testing.T) {
 		tries int
 	}{
 		{"once, then good", 1, nil, 2},
-		{"twice", 2, store.ErrCorrupt, 2},
+		{"three times, then good", 3, nil, 4},
+		{"four times", 4, store.ErrCorrupt, 4},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"caravel/store"
@@ -68,10 +69,8 @@ func (q *Queue) backgroundBytes() int64 {
 	if q.opt.Background > 0 {
 		return q.opt.Background
 	}
-	return int64(backgroundShare * q.window.size * q.sizes.mean)
+	return int64(q.window.fill() * q.sizes.mean)
 }
-
-const backgroundShare = 0.75
 
 func (q *Queue) inFlight() (n int) {
 	for _, m := range q.flying {
@@ -102,9 +101,12 @@ func (q *Queue) start(f *flight, now time.Time) {
 	f.bytes = q.sizes.guess(f.size)
 	if f.class == store.Demand {
 		q.hedges.earn()
+		if f.fresh && q.window.clogged {
+			q.makeWay()
+		}
 	}
 	q.ask(f, now, false)
-	q.planHedge(f)
+	q.planHedge(f, now)
 	q.arm(f)
 }
 
@@ -121,6 +123,35 @@ func (q *Queue) ask(f *flight, now time.Time, hedge bool) {
 	want := store.Want{ID: f.id, Size: f.size, Digest: f.digest, Class: f.class}
 	q.wg.Add(1)
 	go q.fly(ctx, f, a, want)
+}
+
+// makeWay puts what background had in flight when the link got clogged, beyond
+// what it may have now, back into its line. The last requests are cancelled
+// first: of their answers least is on its way.
+func (q *Queue) makeWay() {
+	excess := q.inFlight() - q.flying[store.Demand] - q.window.yielding()
+	if excess <= 0 {
+		return
+	}
+	var under []*flight
+	for _, f := range q.flights {
+		if f.state == flying && f.class != store.Demand && f.sent.Before(q.window.braked) {
+			under = append(under, f)
+		}
+	}
+	slices.SortFunc(under, func(f, g *flight) int { return g.sent.Compare(f.sent) })
+	for _, f := range under[:min(excess, len(under))] {
+		for _, a := range f.attempts {
+			a.cancel(errMadeWay)
+		}
+		q.count(f, -len(f.attempts))
+		q.madeWay += int64(len(f.attempts))
+		f.attempts, f.hedgeAt = nil, time.Time{}
+		f.tries--
+		f.state = queued
+		q.queued[f.class].pushFront(f)
+		q.arm(f)
+	}
 }
 
 // sizes learns how big chunks are on the wire.

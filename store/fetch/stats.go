@@ -17,8 +17,9 @@ type Stats struct {
 	Held       int64         // bytes that wait to be decoded
 	Latency    time.Duration // of a request on an idle link; 0: not known
 	P95        time.Duration // of the last requests; 0: not known
-	Hedges     int64         // second requests
+	Hedges     int64         // further requests for one chunk
 	HedgesWon  int64         // that were answered first
+	MadeWay    int64         // requests of background that were cancelled for demand
 
 	Class [store.Classes]Counts // each by what it was when it was counted
 }
@@ -49,6 +50,7 @@ func (q *Queue) Stats() Stats {
 		P95:        q.times.p95,
 		Hedges:     q.hedges.sent,
 		HedgesWon:  q.hedges.won,
+		MadeWay:    q.madeWay,
 		Class:      q.counts,
 	}
 	for _, l := range q.queued {

@@ -14,14 +14,22 @@ type window struct {
 	starting bool          // it doubles until the latency has grown
 	punished time.Time
 
-	since   time.Time // this round's beginning
-	n       int       // its answers
-	busy    int       // those that were refusals for the time being, not counted in n
+	since   time.Time     // this round's beginning
+	first   time.Time     // its first answer
+	spread  time.Duration // from that to its last
+	n       int           // its answers
+	busy    int           // those that were refusals for the time being, not counted in n
 	sum     time.Duration
 	flying  int  // sum of what was in flight at each answer
 	pressed bool // a request waited because the window was full
 
 	squeezed bool // a background request waited because it made way
+	alone    bool // in the last round none did
+
+	late    int       // answers in a row that took far too long
+	slowly  time.Time // when the first of them came
+	braked  time.Time // when the window was last cut for their sake
+	clogged bool      // no answer since then has shown that the link is free again
 
 	usual   time.Duration // the latency of the last rounds with a full window
 	rounds  int           // of those, since the last probe
@@ -36,6 +44,11 @@ const (
 	yieldOver    = 1.1  // times it ends the growth of what background has beside demand
 	probeRounds  = 10   // from one probe to the next
 	probeFell    = 0.85 // times the usual latency, with half as many: the link was full
+
+	lateOver    = 4 // times the unloaded latency is late: a full window makes it twice
+	lateAtLeast = 50 * time.Millisecond
+	lateRun     = 5 // late ones in a row are no slow tail any more
+	collapse    = 4 // times fewer than the window: a matter for more than rounds
 )
 
 func newWindow(least, most int) window {
@@ -54,7 +67,18 @@ func (w *window) demand() int { return max(w.min, int(w.size)) }
 // background is the window for all requests together as background sees it. It
 // may be less than the minimum: on a slow link one request is enough. It is
 // rounded: one at a time would measure a window of less than two for ever.
-func (w *window) background() int { return int(w.size + 0.5) }
+func (w *window) background() int { return int(max(w.size, w.yield) + 0.5) }
+
+// fill is how many requests' worth of bytes background may have in flight while
+// nobody waits: three quarters of the window, or all of it where even the
+// largest one does not fill the link.
+func (w *window) fill() float64 {
+	size := max(w.size, w.yield)
+	if w.alone && size > 0.95*float64(w.max) && float64(w.last) <= yieldOver*float64(w.base) {
+		return size
+	}
+	return 0.75 * size
+}
 
 // yielding is how many background requests may be in flight while demand is
 // under way.
@@ -69,6 +93,7 @@ func (w *window) squeeze(full bool) { w.squeezed = w.squeezed || full }
 // answered takes the time that a request took, and how many were in flight when
 // it was answered.
 func (w *window) answered(sent, now time.Time, flying int) {
+	w.watch(sent, now)
 	if sent.Before(w.since) {
 		return
 	}
@@ -77,16 +102,60 @@ func (w *window) answered(sent, now time.Time, flying int) {
 		// One that was stuck says nothing of the others.
 		took = min(took, 8*max(w.base, w.last))
 	}
-	w.n++
+	if w.n++; w.n == 1 {
+		w.first = now
+	}
+	w.spread = now.Sub(w.first)
 	w.sum += took
 	w.flying += flying
 	mean := float64(w.flying) / float64(w.n)
-	if w.n < min(max(4, int(mean)), 64) {
+	enough := mean
+	if w.starting { // those that were sent at once when the window had doubled
+		enough /= 2
+	}
+	if w.n < min(max(4, int(enough)), 64) {
 		return
 	}
 	w.turn(w.sum/time.Duration(w.n), mean)
+	w.begin(now)
+}
+
+// begin begins a round.
+func (w *window) begin(now time.Time) {
 	w.since, w.n, w.sum, w.flying, w.busy = now, 0, 0, 0, 0
 	w.pressed, w.squeezed = false, false
+}
+
+// watch cuts the window at once when the link has become much slower: the
+// rounds, which wait for requests that were sent later than what fills the link
+// now, would find out only when that has drained. Several late answers in a row
+// are the sign, if they also come slowly: after a moment of silence, or on
+// connections that are new, they come all together.
+func (w *window) watch(sent, now time.Time) {
+	switch {
+	case w.fixed() || w.base == 0 || sent.Before(w.braked):
+		return
+	case now.Sub(sent) < max(lateOver*w.base, lateAtLeast):
+		w.late, w.clogged = 0, false
+		return
+	case w.clogged: // the rounds are short again
+		return
+	case w.late == 0:
+		w.slowly = now
+	}
+	w.late++
+	took := now.Sub(w.slowly)
+	if w.late < lateRun || took <= 0 {
+		return
+	}
+	carries := windowGain * float64(w.late-1) * float64(w.base) / float64(took)
+	if carries > w.size/collapse {
+		return
+	}
+	w.set(carries)
+	w.starting, w.probing = false, 0
+	w.braked, w.late, w.clogged = now, 0, true
+	w.begin(now)
 }
 
 // turn ends a round with a mean latency and a mean number in flight.
@@ -96,6 +165,7 @@ func (w *window) turn(latency time.Duration, flying float64) {
 		w.base = latency
 	}
 	w.last = latency
+	w.alone = !w.squeezed
 	if w.fixed() {
 		return
 	}
@@ -111,17 +181,43 @@ func (w *window) turn(latency time.Duration, flying float64) {
 	}
 	slow := float64(latency) / float64(w.base)
 	w.starting = w.starting && slow <= startingOver
-	ratio := min(max(windowGain/slow, 0.5), 2)
 	switch {
 	case w.pressed && w.starting:
-		w.set(2 * w.size)
-	case w.pressed:
-		w.set(ratio * flying)
-	case ratio < 1:
-		w.set(ratio * w.size)
+		w.set(w.leap() * w.size)
+	case w.pressed && !w.squeezed:
+		w.set(flying * min(max(windowGain/slow, 0.5), 2))
+	default:
+		w.beside(slow)
+	}
+}
+
+// leap is by how much the window grows while it starts: doubled, or where the
+// answers follow one another so closely that the link would carry as much,
+// fourfold. A first window of 16 would save no more, and keep a read at the
+// start waiting for 2.8 s in place of 0.8 on a link of 1 Mbit/s.
+func (w *window) leap() float64 {
+	carries := float64(w.n-1) * float64(w.base) / float64(max(w.spread, 1))
+	if carries >= 4*w.size {
+		return 4
+	}
+	return 2
+}
+
+// beside ends a round in which background made way for some of the time. Demand
+// may go on for long, or come again and again, and what is in flight meanwhile
+// says little of what the link could carry. So background feels its way up from
+// its quarter of the window, and back.
+func (w *window) beside(slow float64) {
+	switch quarter := w.size / 4; {
+	case slow > startingOver && w.yield > quarter:
+		w.yield *= max(yieldOver/slow, 0.5)
+	case slow > windowGain:
+		w.set(w.size * max(windowGain/slow, 0.5))
 	case slow <= yieldOver:
-		// Demand may go on for long, and the window cannot grow meanwhile.
-		w.yield = min(1.5*max(w.yield, w.size/4, 1), float64(w.max)/4)
+		w.yield = min(1.5*max(w.yield, quarter, 1), float64(w.max)/4)
+		if w.pressed {
+			w.size = min(1.5*w.size, float64(w.max))
+		}
 	}
 }
 

@@ -1,0 +1,187 @@
+package diskcache
+
+import (
+	"context"
+
+	"caravel/chunker"
+	"caravel/store"
+)
+
+// maxWaiting is how many bytes may wait for the disk. It is what some hundred
+// chunks take: a disk that is slower than the link for longer than that is
+// slower for good.
+const maxWaiting = 8 << 20
+
+// waiting is the file of a chunk that waits to be written.
+type waiting struct {
+	content []byte
+	free    func()
+	size    int64 // what it took of maxWaiting
+}
+
+// Put keeps the chunk, soon: it waits for its turn, not for the disk. Sync waits
+// for that. Where the directory cannot be written (a full disk), Put does nothing
+// and the log says so once.
+func (c *Cache) Put(ctx context.Context, chunk *store.Chunk) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := chunk.Verify(); err != nil {
+		return err
+	}
+	size := takes(chunk)
+	if c.outage.down() {
+		c.lost.Add(1)
+		return nil
+	}
+	if err := c.waits.Acquire(ctx, size); err != nil {
+		return context.Cause(ctx)
+	}
+	return c.enqueue(chunk, size)
+}
+
+// Keep is Put for those who do not wait: if too much waits for the disk already,
+// the chunk is not kept.
+func (c *Cache) Keep(chunk *store.Chunk) error {
+	if err := chunk.Verify(); err != nil {
+		return err
+	}
+	size := takes(chunk)
+	if c.outage.down() || !c.waits.TryAcquire(size) {
+		c.lost.Add(1)
+		return nil
+	}
+	if err := c.enqueue(chunk, size); err != errClosed { // whoever still reads need not know
+		return err
+	}
+	return nil
+}
+
+// takes is what of maxWaiting a chunk takes.
+func takes(chunk *store.Chunk) int64 { return min(int64(chunk.Came())+headSize, maxWaiting) }
+
+// enqueue copies the chunk's bytes and has them written. A copy costs a
+// twentieth of the writing; it leaves the chunk, and whatever else it holds, to
+// its owner.
+func (c *Cache) enqueue(chunk *store.Chunk, size int64) error {
+	w := waiting{size: size}
+	err := chunk.AsCame(func(b []byte, packed bool) error {
+		form := byte(plainForm)
+		if packed {
+			form = packedForm
+		}
+		w.content, w.free = store.Buffer(headSize + len(b))
+		copy(w.content, head(form))
+		copy(w.content[headSize:], b)
+		return nil
+	})
+	if err != nil {
+		c.waits.Release(size)
+		return err
+	}
+	id := chunk.ID()
+	c.mu.Lock()
+	_, twice := c.pending[id]
+	closed := c.closed
+	if !twice && !closed {
+		c.pending[id] = w
+		c.queue = append(c.queue, id)
+		if !c.writing {
+			c.writing = true
+			c.work.Go(c.writeQueue)
+		}
+	}
+	c.mu.Unlock()
+	if twice || closed {
+		w.free()
+		c.waits.Release(size)
+	}
+	if closed {
+		return errClosed
+	}
+	return nil
+}
+
+// waiting is the chunk if it waits for the disk, else nil.
+func (c *Cache) waiting(want store.Want) *store.Chunk {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.pending[want.ID]
+	if !ok {
+		return nil
+	}
+	b, free := store.Buffer(len(w.content))
+	copy(b, w.content)
+	chunk, err := opened(want, c.locate(chunkName(want.ID)), b, free)
+	if err != nil {
+		free()
+		return nil
+	}
+	return chunk
+}
+
+// writeQueue writes what waits, one after the other, until nothing does.
+func (c *Cache) writeQueue() {
+	for {
+		c.mu.Lock()
+		if len(c.queue) == 0 {
+			c.queue = nil
+			c.writing = false
+			c.mu.Unlock()
+			return
+		}
+		id := c.queue[0]
+		c.queue = c.queue[1:]
+		w := c.pending[id]
+		c.mu.Unlock()
+
+		c.writeChunk(id, w.content)
+
+		c.mu.Lock()
+		delete(c.pending, id)
+		c.mu.Unlock()
+		w.free()
+		c.waits.Release(w.size)
+	}
+}
+
+func (c *Cache) writeChunk(id chunker.ID, content []byte) {
+	if c.outage.down() {
+		c.lost.Add(1)
+		return
+	}
+	full := false
+	err := c.change(func(p *place) error {
+		if full = !c.chargeSoon(p, onDisk(len(content))); full {
+			return nil
+		}
+		grown, err := p.write(chunkName(id), content)
+		c.ledger.refund(onDisk(len(content)) - grown)
+		return err
+	})
+	switch {
+	case full:
+		c.lost.Add(1) // eviction does not keep up; the disk works
+		return
+	case blocked(err):
+		c.lost.Add(1)
+		c.log.Debug("not kept", "chunk", id, "err", failed(c.locate(chunkName(id)), err))
+		return
+	case err != nil:
+		c.lost.Add(1)
+		err = failed(c.locate(chunkName(id)), err)
+	default:
+		c.kept.Add(1)
+	}
+	c.wrote(err)
+}
+
+// Sync returns when all that Put and Keep have taken is written, and promises no
+// more: what a power cut spoils is found out when it is read.
+func (c *Cache) Sync(ctx context.Context) error {
+	if err := c.waits.Acquire(ctx, maxWaiting); err != nil {
+		return context.Cause(ctx)
+	}
+	c.waits.Release(maxWaiting)
+	return nil
+}
