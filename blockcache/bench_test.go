@@ -2,7 +2,9 @@ package blockcache_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"caravel/blockcache"
@@ -47,6 +49,33 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
+// BenchmarkFile reads what a materialised file has, which memory does not hold.
+func BenchmarkFile(b *testing.B) {
+	data := noise(32 << 20)
+	x, s := image(b, data, 64<<10)
+	f := openFile(b, filepath.Join(b.TempDir(), "f"), x, 0, x.Size())
+	img := blockcache.New(x, s, blockcache.Options{})
+	img.Attach(f)
+	defer img.Close()
+	if err := img.Fill(b.Context(), f, store.Sweep); err != nil {
+		b.Fatal(err)
+	}
+	v, rng := img.View(store.Demand), rand.New(rand.NewPCG(1, 1))
+	for _, size := range []int{4 << 10, 128 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			p := make([]byte, size)
+			for b.Loop() {
+				off := rng.Int64N(x.Size()/int64(size)) * int64(size)
+				if _, err := v.ReadAt(b.Context(), p, off); err != nil || !bytes.Equal(p[:8], data[off:off+8]) {
+					b.Fatalf("wrong bytes at %d or %v", off, err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkMiss reads 4 KiB out of chunks that are never in memory, from a
 // store that costs a copy of 64 KiB.
 func BenchmarkMiss(b *testing.B) {
@@ -61,8 +90,8 @@ func BenchmarkMiss(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if st := img.Stats(); st.Hits != 0 {
-		b.Errorf("%d hits", st.Hits)
+	if st := img.Stats(); st.Hits() != 0 {
+		b.Errorf("%d hits", st.Hits())
 	}
 }
 

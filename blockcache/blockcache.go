@@ -12,9 +12,31 @@
 // Bytes come from the nearest place that has them. Chunks of zeros are known
 // by their ID and come from nowhere. Plain chunks are kept in [Memory]: a peer
 // that decodes a chunk for each 4 KiB asked for spends 700 µs on what takes
-// less than one from there. All others come from the store, whose part it is
-// to join equal requests and to serve urgent ones first (store/fetch does
-// both). Nothing is passed on that does not match its ID, whatever the store.
+// less than one from there. Behind that, a [File] may have an image, or a file of
+// a tree, as it is: reading 4 KiB of it takes two system calls, 2 µs, and no
+// memory. All others come from the store, whose part it is to join equal
+// requests and to serve urgent ones first (store/fetch does both). Nothing is
+// passed on that does not match its ID, whatever the store.
+//
+// What fetches in the background has three ways: [View.Want] for what will be
+// read at once, [View.Bring] for what will be read soon, and [Image.Keep] for what
+// is only to outlive the memory, in a File or in the store's cache.
+//
+// # A file on disk
+//
+// A File is as large as what it holds from its first day on; a map beside it says
+// which chunks are there. Complete, it is the image, and a kernel that is handed
+// [Image.Backing] reads it without us:
+//
+//	f, err := blockcache.OpenFile("disk.img", x, blockcache.FileOptions{Index: sum, Size: x.Size()})
+//	img.Attach(f)
+//	err = img.Fill(ctx, f, store.Sweep)
+//	fd := img.Backing(0, x.Size())
+//
+// Verification is what it is believed for, not order of writes: a process believes
+// what it has written or verified itself, and takes the map for a list of what is
+// worth to be verified. So neither a torn write of the map, nor another process,
+// nor a disk that lost its last second can make a wrong byte.
 //
 // # Which chunks stay
 //
@@ -45,6 +67,9 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
+
+	"caravel/chunker"
 	"caravel/index"
 	"caravel/store"
 )
@@ -54,18 +79,28 @@ var errClosed = fmt.Errorf("blockcache: image %w", fs.ErrClosed)
 
 // Options tunes an Image. The zero value keeps nothing in memory.
 type Options struct {
-	Memory *Memory      // nil: nothing is kept
-	Log    *slog.Logger // nil: discard
+	Memory  *Memory       // nil: nothing is kept
+	Kept    store.Store   // where what the store gives is kept (a cache on disk); nil: nowhere
+	Touched func(row int) // told of each chunk that a Demand view reads (again and again); must be quick; nil: nobody
+	Log     *slog.Logger  // nil: discard
 }
 
 // An Image is the content that an index describes. Its methods may be called
 // from many goroutines.
 type Image struct {
-	index *index.Index
-	store store.Store
-	mem   *Memory
-	zeros *zeros
-	log   *slog.Logger
+	table   index.Table
+	digest  chunker.Digest
+	size    int64
+	store   store.Store
+	kept    store.Store
+	mem     *Memory
+	zeros   *zeros
+	touched func(row int)
+	log     *slog.Logger
+
+	files   atomic.Pointer[[]*File] // attached, by their offsets; never nil
+	seeking atomic.Int32            // hints that wait for rows
+	filling *semaphore.Weighted     // plain bytes that Fill has under way
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -74,29 +109,32 @@ type Image struct {
 	closed atomic.Bool
 	busy   sync.WaitGroup
 
-	stats imageStats
+	counts [store.Classes]counts
 }
 
-// Stats counts what the readers of an image got. A read counts once for each
-// chunk that it touches.
-type Stats struct {
-	Hits   int64 // chunks that were in memory, or known to be zeros
-	Misses int64 // chunks that a reader waited for
-	Bytes  int64 // given to readers
-}
-
-type imageStats struct{ hits, misses, bytes atomic.Int64 }
-
-// New returns the image that x describes, out of the chunks in s. It owns
-// neither.
-func New(x *index.Index, s store.Store, opt Options) *Image {
-	img := &Image{index: x, store: s, mem: opt.Memory, zeros: newZeros(x), log: opt.Log}
+// New returns the image that t describes, out of the chunks in s. It owns
+// nothing that it is given. The rows of t may still be on their way: a reader
+// waits for those that it needs.
+func New(t index.Table, s store.Store, opt Options) *Image {
+	img := &Image{
+		table:   t,
+		digest:  t.Digest(),
+		size:    t.Size(),
+		store:   s,
+		kept:    opt.Kept,
+		mem:     opt.Memory,
+		zeros:   newZeros(t),
+		touched: opt.Touched,
+		log:     opt.Log,
+		filling: semaphore.NewWeighted(fillBytes),
+	}
 	if img.mem == nil {
 		img.mem = NewMemory(0)
 	}
 	if img.log == nil {
 		img.log = slog.New(slog.DiscardHandler)
 	}
+	img.files.Store(new([]*File))
 	img.life, img.end = context.WithCancelCause(context.Background())
 	return img
 }
@@ -125,27 +163,32 @@ func (img *Image) enter() bool {
 	return true
 }
 
-// Size is the length of the image in bytes.
-func (img *Image) Size() int64 { return img.index.Size() }
-
-// Stats is what the readers of the image got so far.
-func (img *Image) Stats() Stats {
-	return Stats{
-		Hits:   img.stats.hits.Load(),
-		Misses: img.stats.misses.Load(),
-		Bytes:  img.stats.bytes.Load(),
+// join is enter, with a context that ends with ctx or with the image.
+func (img *Image) join(ctx context.Context) (both context.Context, leave func(), err error) {
+	if !img.enter() {
+		return nil, nil, errClosed
 	}
+	both, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(img.life, func() { cancel(errClosed) })
+	return both, func() {
+		stop()
+		cancel(nil)
+		img.busy.Done()
+	}, nil
 }
+
+// Size is the length of the image in bytes.
+func (img *Image) Size() int64 { return img.size }
 
 // View returns the image for readers of one class.
 func (img *Image) View(class store.Class) *View { return &View{img: img, class: class} }
 
-func (img *Image) key(c index.Chunk) key { return key{c.ID, img.index.Digest()} }
+func (img *Image) key(c index.Chunk) key { return key{c.ID, img.digest} }
 
 // get fetches a chunk from the store and makes sure of it. The caller releases
 // it.
 func (img *Image) get(ctx context.Context, c index.Chunk, class store.Class) (*store.Chunk, []byte, error) {
-	want := store.Want{ID: c.ID, Size: c.Size, Digest: img.index.Digest(), Class: class}
+	want := store.Want{ID: c.ID, Size: c.Size, Digest: img.digest, Class: class}
 	got, err := img.store.Get(ctx, want)
 	if err != nil {
 		return nil, nil, err

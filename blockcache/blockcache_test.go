@@ -100,7 +100,7 @@ func TestMissesTogether(t *testing.T) {
 		if took := time.Since(begin); took != s.delay {
 			t.Errorf("took %v, want one round trip", took)
 		}
-		if st := img.Stats(); st != (blockcache.Stats{Misses: 200, Bytes: int64(len(data))}) {
+		if st := img.Stats(); st != (blockcache.Stats{Misses: 200, Waits: 1, Waited: s.delay, Bytes: int64(len(data))}) {
 			t.Errorf("%+v", st)
 		}
 	})

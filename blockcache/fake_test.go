@@ -151,3 +151,10 @@ func noise(n int) []byte {
 	_, _ = rng.Read(b)
 	return b
 }
+
+// other is the index of another image of 9000 bytes.
+func other(t testing.TB) *index.Index {
+	t.Helper()
+	x, _ := image(t, noise(9001)[1:], 1000)
+	return x
+}

@@ -1,24 +1,36 @@
 package blockcache
 
-import "iter"
+import (
+	"context"
+	"iter"
+)
 
 // Holes yields offset and length of the chunks of zeros that touch the n bytes
 // at off, in order; adjacent ones are one. It fetches nothing and does not
-// wait. Zeros inside a chunk of data are data.
+// wait: where rows are still on their way no hole is known. Zeros inside a
+// chunk of data are data.
 func (img *Image) Holes(off, n int64) iter.Seq2[int64, int64] {
 	return func(yield func(int64, int64) bool) {
-		first, last := img.index.Range(off, n)
+		r := img.clip(Range{off, n})
+		if r.Len == 0 || !img.table.Ready(r.Off, r.Len) {
+			return
+		}
+		ctx := context.Background() // nothing waits
+		row, err := img.table.Seek(ctx, r.Off)
 		var start, end int64
-		for i := first; i < last; i++ {
-			c := img.index.Chunk(i)
-			if !img.zeros.has(c) {
-				continue
+		for at := r.Off; err == nil && at < r.Off+r.Len; row++ {
+			c, bad := img.row(ctx, row, at)
+			if bad != nil {
+				break
 			}
-			if c.Start == end && end > start {
+			at = c.End()
+			switch {
+			case !img.zeros.has(c):
+				continue
+			case c.Start == end && end > start:
 				end = c.End()
 				continue
-			}
-			if end > start && !yield(start, end-start) {
+			case end > start && !yield(start, end-start):
 				return
 			}
 			start, end = c.Start, c.End()

@@ -10,10 +10,6 @@ import (
 	"caravel/store"
 )
 
-// hintsAtOnce is how many chunks that nobody waits for may be under way, beside
-// the limit in bytes: tiny chunks cost more than their bytes.
-const hintsAtOnce = 1024
-
 // A key names a chunk in memory: equal IDs of two algorithms are two chunks.
 type key struct {
 	id     chunker.ID
@@ -29,13 +25,6 @@ type resident struct {
 	since int64       // value of Memory.taken when it was first read
 }
 
-// A hint is a chunk under way that nobody waited for when it was asked for.
-type hint struct {
-	size int64
-	life context.Context // ends when the chunk is in memory, or has come to nothing
-	end  context.CancelFunc
-}
-
 // Memory is a tier of plain chunks under a budget in bytes, shared by all
 // images of a process. Its methods may be called from many goroutines.
 //
@@ -47,14 +36,18 @@ type Memory struct {
 	budget int64
 	flight *semaphore.Weighted // bytes under way, out of budget
 
+	patient chan struct{} // held by the one gentle hint that waits for room
+
 	mu       sync.Mutex // guards what follows
 	recent   *segment   // in the order in which they came
 	frequent *segment   // read again after a while, the last use first
 	gone     *ghosts    // lately evicted
 	reserved int64      // bytes under way
 	hints    map[key]hint
-	hinted   int64 // bytes of hints
-	taken    int64 // bytes ever put, the clock of the policy
+	hinted   int64         // bytes of hints
+	unread   int64         // bytes in recent that hints brought and nobody read
+	stirred  chan struct{} // closed when there may be room for a gentle hint again; nil: nobody waits
+	taken    int64         // bytes ever put, the clock of the policy
 	stats    MemoryStats
 }
 
@@ -78,6 +71,7 @@ func NewMemory(budget int64) *Memory {
 		recent:   newSegment(),
 		frequent: newSegment(),
 		gone:     newGhosts(budget),
+		patient:  make(chan struct{}, 1),
 		hints:    make(map[key]hint),
 	}
 }
@@ -112,7 +106,9 @@ func (m *Memory) get(k key) (c *store.Chunk, plain []byte, ok bool) {
 func (m *Memory) touch(k key, r *resident) {
 	if !r.read {
 		r.read, r.since = true, m.taken
+		m.unread -= int64(len(r.plain))
 		m.stats.Used[r.class] += int64(len(r.plain))
+		m.stir()
 		if m.gone.takeRead(k) {
 			m.promote(k, r)
 		}
@@ -147,60 +143,25 @@ func (m *Memory) unreserve(size int) {
 	n := m.share(size)
 	m.mu.Lock()
 	m.reserved -= n
-	m.mu.Unlock()
 	m.flight.Release(n)
+	m.stir()
+	m.mu.Unlock()
 }
 
 // share is what a chunk takes of the budget while it is under way.
 func (m *Memory) share(size int) int64 { return min(int64(size), m.budget) }
 
-// hint takes room for a chunk that nobody waits for. start reports whether the
-// caller is to fetch it, full that there is no room for this one or any other;
-// neither means that it is here or on its way.
-func (m *Memory) hint(k key, size int) (start, full bool) {
-	m.mu.Lock()
-	if _, ok := m.hints[k]; ok || m.has(k) {
-		m.mu.Unlock()
-		return false, false
-	}
-	n := int64(size)
-	if m.hinted+n > m.budget/2 || len(m.hints) >= hintsAtOnce || !m.flight.TryAcquire(n) {
-		m.mu.Unlock()
-		return false, true
-	}
-	h := hint{size: n}
-	h.life, h.end = context.WithCancel(context.Background())
-	m.hints[k] = h
-	m.hinted += n
-	m.reserved += n
-	out := m.evict()
-	m.mu.Unlock()
-	release(out)
-	return true, false
-}
-
-// dropHint gives back the room of a hint, whose chunk has come to nothing.
-func (m *Memory) dropHint(k key) {
-	m.mu.Lock()
-	n := m.endHint(k)
-	m.mu.Unlock()
-	m.flight.Release(n)
-}
-
-func (m *Memory) endHint(k key) int64 {
-	h := m.hints[k]
-	delete(m.hints, k)
-	m.hinted -= h.size
-	m.reserved -= h.size
-	h.end()
-	return h.size
-}
-
-// hintOf returns the life of the hint that has a chunk under way, or nil.
-func (m *Memory) hintOf(k key) context.Context {
+// peek returns a chunk for who does not read it, and releases it.
+func (m *Memory) peek(k key) (c *store.Chunk, plain []byte, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.hints[k].life
+	r, ok := m.frequent.look(k)
+	if !ok {
+		if r, ok = m.recent.look(k); !ok {
+			return nil, nil, false
+		}
+	}
+	return r.chunk.Retain(), r.plain, true
 }
 
 // put keeps a chunk that a reader waited for, in the room reserved for it. It
@@ -222,32 +183,12 @@ func (m *Memory) put(k key, c *store.Chunk, plain []byte, class store.Class) {
 			m.recent.add(k, r)
 		}
 	}
+	m.flight.Release(n)
+	m.stir()
 	m.mu.Unlock()
 	if !kept {
 		c.Release()
 	}
-	m.flight.Release(n)
-}
-
-// putHint keeps a chunk that a hint has brought, and takes over the caller's
-// reference. If a reader was faster, his is kept: the hint was of use
-// nevertheless.
-func (m *Memory) putHint(k key, c *store.Chunk, plain []byte, class store.Class) {
-	m.mu.Lock()
-	n := m.endHint(k)
-	m.stats.Fetched[class] += n
-	late := m.has(k)
-	if late {
-		m.stats.Used[class] += n
-	} else {
-		m.recent.add(k, &resident{chunk: c, plain: plain, class: class})
-		m.taken += n
-	}
-	m.mu.Unlock()
-	if late {
-		c.Release()
-	}
-	m.flight.Release(n)
 }
 
 // has reports whether a chunk is in memory, without using it.
@@ -286,6 +227,7 @@ func (m *Memory) evict() (out []*store.Chunk) {
 			break // not reached: reserved is never above the budget
 		}
 		if !r.read {
+			m.unread -= int64(len(r.plain))
 			m.stats.Wasted[r.class] += int64(len(r.plain))
 		}
 		m.gone.add(k, r)

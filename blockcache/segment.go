@@ -76,6 +76,12 @@ func (g *ghosts) takeRead(k key) bool {
 	return ok && old.read
 }
 
+// read reports whether a chunk was read before it went.
+func (g *ghosts) read(k key) bool {
+	old, ok := g.lru.Peek(k)
+	return ok && old.read
+}
+
 // unread reports whether a chunk went before anybody read it.
 func (g *ghosts) unread(k key) bool {
 	old, ok := g.lru.Peek(k)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"caravel/index"
 	"caravel/store"
@@ -43,7 +44,7 @@ func (v *View) ReadAt(ctx context.Context, p []byte, off int64) (n int, err erro
 		p, err = p[:rest], io.EOF
 	}
 	n, bad := v.read(ctx, p, off)
-	img.stats.bytes.Add(int64(n))
+	img.counts[v.class].bytes.Add(int64(n))
 	if bad != nil {
 		return n, bad
 	}
@@ -62,15 +63,28 @@ type part struct {
 // read fills p, which lies inside the image, or returns how much of it is
 // good.
 func (v *View) read(ctx context.Context, p []byte, off int64) (n int, err error) {
+	img := v.img
+	if !img.table.Ready(off, int64(len(p))) {
+		if err := img.await(ctx, v.class, off, int64(len(p))); err != nil {
+			return 0, fmt.Errorf("offset %d: %w", off, err)
+		}
+	}
 	var missing []part
 	start := off
-	for row := v.img.index.Find(off); len(p) > 0; row++ {
-		c := v.img.index.Chunk(row)
-		skip := int(off - c.Start)
-		size := min(len(p), c.Size-skip)
-		pt := part{row: row, chunk: c, skip: skip, p: p[:size]}
-		if !v.near(&pt) {
-			missing = append(missing, pt)
+	row, err := img.table.Seek(ctx, off)
+	for ; len(p) > 0; row++ {
+		pt := part{row: row, chunk: index.Chunk{Start: off}, err: err}
+		if err == nil {
+			pt.chunk, pt.err = img.row(ctx, row, off)
+		}
+		size := 0
+		if pt.err == nil {
+			pt.skip = int(off - pt.chunk.Start)
+			size = min(len(p), pt.chunk.Size-pt.skip)
+			pt.p = p[:size]
+			if !v.near(&pt) {
+				missing = append(missing, pt)
+			}
 		}
 		if pt.err != nil || len(missing) == partsAtOnce {
 			if n, err := v.fetch(ctx, missing, start); err != nil {
@@ -93,18 +107,26 @@ func (v *View) read(ctx context.Context, p []byte, off int64) (n int, err error)
 // first. It reports whether one of them has it.
 func (v *View) near(pt *part) bool {
 	img := v.img
+	if img.touched != nil && v.class == store.Demand {
+		img.touched(pt.row)
+	}
+	n := &img.counts[v.class]
 	if img.zeros.has(pt.chunk) {
 		clear(pt.p)
-		img.stats.hits.Add(1)
+		n.zeros.Add(1)
 		return true
 	}
-	c, plain, ok := img.mem.get(img.key(pt.chunk))
-	if ok {
+	if c, plain, ok := img.mem.get(img.key(pt.chunk)); ok {
 		pt.fill(c, plain)
 		c.Release()
-		img.stats.hits.Add(1)
+		n.memory.Add(1)
+		return true
 	}
-	return ok
+	if img.readFile(pt) {
+		n.file.Add(1)
+		return true
+	}
+	return false
 }
 
 // fill copies a part out of its chunk.
@@ -127,19 +149,15 @@ func (v *View) fetch(ctx context.Context, parts []part, start int64) (n int, err
 	if len(parts) == 0 {
 		return 0, nil
 	}
-	img := v.img
-	if !img.enter() {
-		parts[0].err = errClosed
-		return parts[0].failed(start)
-	}
-	defer img.busy.Done()
-	img.stats.misses.Add(int64(len(parts)))
-
+	defer v.img.counts[v.class].wait(time.Now())
 	// A new name: an argument that goroutines share would cost every hit, too,
 	// an allocation.
-	both, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(img.life, func() { cancel(errClosed) })()
+	both, leave, err := v.img.join(ctx)
+	if err != nil {
+		parts[0].err = err
+		return parts[0].failed(start)
+	}
+	defer leave()
 
 	var others sync.WaitGroup
 	last := len(parts) - 1
@@ -162,6 +180,12 @@ func (v *View) fetchPart(ctx context.Context, pt *part) {
 	if pt.err = img.mem.reserve(ctx, pt.chunk.Size); pt.err != nil {
 		return
 	}
+	if img.recallPart(pt) {
+		img.mem.unreserve(pt.chunk.Size)
+		img.counts[v.class].file.Add(1)
+		return
+	}
+	img.counts[v.class].misses.Add(1)
 	for {
 		// A neighbour may have been faster, above all where room was waited for.
 		hinted := img.mem.hintOf(k)
@@ -175,6 +199,7 @@ func (v *View) fetchPart(ctx context.Context, pt *part) {
 		switch {
 		case err == nil:
 			pt.fill(c, plain)
+			img.offer(pt.row, pt.chunk, c, plain)
 			img.mem.put(k, c, plain, v.class)
 			return
 		case ctx.Err() != nil:

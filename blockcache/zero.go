@@ -13,7 +13,12 @@ import (
 // the end of the image leaves a rest: those are the sizes known.
 type zeros struct {
 	digest chunker.Digest
-	sizes  []*zeroSize
+	size   int64 // of the image
+	sizes  [2]zeroSize
+	rest   struct { // the last chunk, whose row may not be here yet
+		once sync.Once
+		id   chunker.ID
+	}
 }
 
 type zeroSize struct {
@@ -21,35 +26,27 @@ type zeroSize struct {
 	id   func() chunker.ID // computed at the first use: 128 MiB take a while
 }
 
-func newZeros(x *index.Index) *zeros {
-	z := &zeros{digest: x.Digest()}
-	z.add(x.Params.Max)
-	z.add(x.Params.Min)
-	if n := x.Len(); n > 0 {
-		z.add(x.Chunk(n - 1).Size)
+func newZeros(t index.Table) *zeros {
+	z := &zeros{digest: t.Digest(), size: t.Size()}
+	p := t.Chunking()
+	for i, size := range [...]int{p.Max, p.Min} {
+		z.sizes[i] = zeroSize{size, sync.OnceValue(func() chunker.ID { return zeroID(z.digest, size) })}
 	}
 	return z
 }
 
-func (z *zeros) add(size int) {
-	for _, known := range z.sizes {
-		if known.size == size {
-			return
-		}
-	}
-	z.sizes = append(z.sizes, &zeroSize{size, sync.OnceValue(func() chunker.ID {
-		return zeroID(z.digest, size)
-	})})
-}
-
-// has reports whether c is known to hold only zeros.
+// has reports whether c, a chunk of the image, is known to hold only zeros.
 func (z *zeros) has(c index.Chunk) bool {
-	for _, known := range z.sizes {
-		if known.size == c.Size {
-			return known.id() == c.ID
+	for i := range z.sizes {
+		if z.sizes[i].size == c.Size {
+			return z.sizes[i].id() == c.ID
 		}
 	}
-	return false
+	if c.End() != z.size {
+		return false
+	}
+	z.rest.once.Do(func() { z.rest.id = zeroID(z.digest, c.Size) })
+	return z.rest.id == c.ID
 }
 
 // zeroID is the ID of size zeros.
