@@ -80,16 +80,18 @@ type slowStore struct {
 	delay time.Duration
 	plain map[chunker.ID][]byte
 
-	mu   sync.Mutex // guards what follows
-	fail func(store.Want) error
-	gets map[chunker.ID]int
-	now  int
-	most int // requests at once
+	mu    sync.Mutex // guards what follows
+	fail  func(store.Want) error
+	gets  map[chunker.ID]int
+	order []chunker.ID // as they were asked for
+	now   int
+	most  int // requests at once
 }
 
 func (s *slowStore) Get(ctx context.Context, w store.Want) (*store.Chunk, error) {
 	s.mu.Lock()
 	s.gets[w.ID]++
+	s.order = append(s.order, w.ID)
 	s.now++
 	s.most = max(s.most, s.now)
 	fail := s.fail

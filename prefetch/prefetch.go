@@ -7,8 +7,17 @@
 //	r := prefetch.NewReader(img.View(store.Demand), img.View(store.ReadAhead), prefetch.Options{})
 //	n, err := r.ReadAt(ctx, p, off)
 //
-// [Sweep] fetches what is left of an image, behind everything else, into a
-// store that keeps it.
+// A [Profile] is what an earlier run touched, in its order. A [Recorder] makes
+// it, [Replay] has it fetched in bulk, before anybody asks:
+//
+//	rec := prefetch.NewRecorder(x.Len()) // blockcache.Options{Touched: rec.Touch}
+//	go prefetch.Replay(ctx, profile.Rows(x), img.View(store.Profile), prefetch.ReplayOptions{})
+//	…
+//	_, err := rec.Profile(x).WriteTo(file)
+//
+// [Sweep] fetches what is left of an image, behind everything else, to where it
+// is kept. What each of them was good for is in [Stats], [ReplayStats],
+// [SweepStats] and, as far as memory can tell, [Hinted].
 //
 // # Read-ahead
 //
@@ -31,9 +40,19 @@
 // window grew tells nothing of the new one. So it ends where the link or the
 // decoder is busy all the time, and a reader slower than that leaves it small.
 // It is halved when a chunk was evicted before it was read: then memory is the
-// limit, and several readers share it. Streams that end with most of their
-// window unread make the limit of the streams that follow smaller, until one
-// uses it up.
+// limit, and several readers share it. Streams that end with much of their
+// windows unread make the limit of the streams that follow smaller, until one
+// uses it up many times. Of a build that reads files of 1 KiB to 1 MiB from a
+// disk, 15 % of what is fetched is not read (TestWasteOfABuild); of a tree, where
+// a file has a [Reader] of its own that goes no further, nothing.
+//
+// # Profiles
+//
+// No window is as good: a build in Go's own tree reads 535 chunks, in 412 round
+// trips if it asks for one after the other. Windows of 4 to 32 chunks make that
+// 129 to 40, and fetch 23 to 96 % more. Its profile is 25 KB, and brings all of
+// it in some ten round trips, most of them to find out what the link carries, and
+// nothing else.
 package prefetch
 
 import (

@@ -181,6 +181,29 @@ func TestStrides(t *testing.T) {
 	}
 }
 
+// A stream of bytes, too, gets hints of a page at the least, the nearest first.
+func TestStrideOfBytes(t *testing.T) {
+	const from, step = 500 << 20, 3
+	f := &fakeImage{size: 1 << 30, state: func(int64) blockcache.State { return blockcache.Absent }}
+	r := prefetch.NewReader(f, f, prefetch.Options{Window: 1 << 20})
+	for k := range int64(5) {
+		if _, err := r.ReadAt(t.Context(), make([]byte, 1), from-step*k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(f.hints) == 0 || len(f.hints) > 3*(1<<20)/4096 {
+		t.Fatalf("%d hints", len(f.hints))
+	}
+	if next := int64(from - 4*step); f.hints[0].Off+f.hints[0].Len != next+1 && f.hints[0].Off+f.hints[0].Len != next-step+1+step {
+		t.Errorf("first hint %v, want the one before %d", f.hints[0], next)
+	}
+	for i, h := range f.hints[1:] {
+		if before := f.hints[i]; h.Len > 4096 || h.Off < before.Off && h.Off+h.Len != before.Off-step+1 {
+			t.Fatalf("%v behind %v", h, before)
+		}
+	}
+}
+
 // A stride ends at the ends of the image.
 func TestStrideStopsAtTheEnd(t *testing.T) {
 	for _, step := range []int64{1 << 20, -1 << 20} {
@@ -344,4 +367,63 @@ func BenchmarkObserve(b *testing.B) {
 			b.Error("no hints for a sequential reader")
 		}
 	})
+}
+
+// The readers of a tree's files learn from each other, and count together; what
+// is left unread counts when a file is closed.
+func TestGroup(t *testing.T) {
+	f := &fakeImage{size: 1 << 40, state: func(int64) blockcache.State { return blockcache.Absent }}
+	group := new(prefetch.Group)
+	open := func(length int64) (asked int64) {
+		before := f.asked()
+		r := prefetch.NewReader(f, f, prefetch.Options{Group: group})
+		sequential(t, r, 0, length, chunk)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if st := r.Stats(); st != group.Stats() || st.Asked != st.Used+st.Left {
+			t.Errorf("%+v", st)
+		}
+		return f.asked() - before
+	}
+	const length = 1 << 20
+	first := open(length)
+	for range 50 {
+		open(length)
+	}
+	if last := open(length); last > first*3/4 {
+		t.Errorf("the first file had %d bytes asked for, the last one %d", first, last)
+	}
+}
+
+// A reader that is closed has forgotten its streams, of both kinds, and finds new
+// ones.
+func TestReaderAfterClose(t *testing.T) {
+	f := &fakeImage{size: 1 << 30, state: func(int64) blockcache.State { return blockcache.Absent }}
+	r := prefetch.NewReader(f, f, prefetch.Options{})
+	for range 3 {
+		before := r.Stats()
+		sequential(t, r, 0, 4<<20, chunk)
+		for k := range int64(20) {
+			if _, err := r.ReadAt(t.Context(), make([]byte, 4096), 500<<20+k<<20); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		st := r.Stats()
+		if st.Asked == before.Asked || st.Left == before.Left || st.Asked != st.Used+st.Left {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
+func TestMetered(t *testing.T) {
+	f := &fakeImage{size: 1 << 30, state: func(int64) blockcache.State { return blockcache.Absent }}
+	r := prefetch.NewReader(f, f, prefetch.Options{Metered: true})
+	sequential(t, r, 0, 64<<20, chunk)
+	if last := f.hints[len(f.hints)-1]; last.Off+last.Len != 64<<20+4*chunk {
+		t.Errorf("the last hint is %v", last)
+	}
 }

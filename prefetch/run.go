@@ -107,3 +107,11 @@ func (rs *runs) drop(u *run, l *limit) (unread int64) {
 	*u = run{}
 	return unread
 }
+
+// close frees all slots and returns what their streams have not read.
+func (rs *runs) close(l *limit) (unread int64) {
+	for i := range rs.all {
+		unread += rs.drop(&rs.all[i], l)
+	}
+	return unread
+}

@@ -1,9 +1,15 @@
 package prefetch
 
-import "slices"
+import (
+	"slices"
 
-// skips is how many steps of a strided stream may be missing or out of order.
-const skips = 4
+	"caravel/blockcache"
+)
+
+const (
+	skips = 4    // steps of a strided stream that may be missing or out of order
+	page  = 4096 // the least that kernels read
+)
 
 // A stride is a stream of reads at the same distance.
 type stride struct {
@@ -70,16 +76,46 @@ func (ss *strides) begin(s stride, l *limit) (slot *stride, unread int64) {
 			slot = &ss.all[i]
 		}
 	}
-	if slot.stamp == 0 {
-		ss.open++
-	} else {
-		unread = slot.window.end(slot.count*slot.cost, l)
-	}
+	unread = ss.drop(slot, l)
+	ss.open++
 	ss.clock++
 	s.stamp = ss.clock
 	s.window.open(0, s.cost, l)
 	*slot = s
 	return slot, unread
+}
+
+// drop frees a slot and returns what its stream, if there is one, has not read.
+func (ss *strides) drop(s *stride, l *limit) (unread int64) {
+	if s.stamp > 0 {
+		unread = s.window.end(s.count*s.cost, l)
+		ss.open--
+	}
+	*s = stride{}
+	return unread
+}
+
+// close frees all slots and returns what their streams have not read.
+func (ss *strides) close(l *limit) (unread int64) {
+	for i := range ss.all {
+		unread += ss.drop(&ss.all[i], l)
+	}
+	ss.starts = nil
+	return unread
+}
+
+// hints are the ranges of the steps from first to last, the nearest first. Steps
+// that are smaller than a page are put together: one of a byte would make
+// millions.
+func (s *stride) hints(first, last int64) []blockcache.Range {
+	together := max(page/max(s.step, -s.step), 1)
+	hints := make([]blockcache.Range, 0, (last-first)/together+1)
+	for n := first; n <= last; n += together {
+		off := s.off + (n-s.count)*s.step
+		end := s.off + (min(n+together-1, last)-s.count)*s.step
+		hints = append(hints, blockcache.Range{Off: min(off, end), Len: max(off, end) - min(off, end) + s.size})
+	}
+	return hints
 }
 
 // end is the position of the last step inside the image.

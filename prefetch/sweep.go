@@ -3,76 +3,82 @@ package prefetch
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
-	"math/rand/v2"
-	"sync"
 	"time"
 
-	"caravel/chunker"
-	"caravel/index"
+	"caravel/blockcache"
 	"caravel/store"
 )
 
-// The time between a failure and the next request: it doubles from the one to
-// the other while nothing comes.
-const (
-	shortPause = time.Second
-	longPause  = time.Minute
-)
+// A Keeper is what is swept: an image, and where its chunks outlive the memory.
+// Its methods are called from many goroutines. See [Keeping].
+type Keeper interface {
+	// Rows is the number of chunks.
+	Rows() int
+
+	// RowsOf are the rows [first, end) of a range of bytes.
+	RowsOf(ctx context.Context, r blockcache.Range) (first, end int, err error)
+
+	// Kept reports whether a chunk is there.
+	Kept(ctx context.Context, row int) bool
+
+	// Keep fetches a chunk to there, and returns how many plain bytes came: 0 if
+	// it was there.
+	Keep(ctx context.Context, row int) (size int, err error)
+}
+
+// Keeping is a blockcache.Image as it is swept.
+func Keeping(img *blockcache.Image) Keeper { return keeping{img} }
+
+type keeping struct{ *blockcache.Image }
+
+func (k keeping) Keep(ctx context.Context, row int) (int, error) {
+	return k.Image.Keep(ctx, row, store.Sweep)
+}
 
 // SweepOptions tunes a sweep. The zero value is a good choice.
 type SweepOptions struct {
-	Bytes    int64            // plain bytes under way; 0: 16 MiB
-	Requests int              // chunks under way; 0: 128
-	Progress func(SweepStats) // nil: none; called after each chunk, by the goroutine that called Sweep
-	Log      *slog.Logger     // nil: discard
+	First    []blockcache.Range // what is fetched before all else, in this order: where the metadata is
+	Rate     int64              // plain bytes a second; 0: as many as the link carries
+	Room     func() int64       // bytes that may still be kept, asked before each chunk; nil: no limit
+	Chunk    int64              // average chunk of the image; 0: 64 KiB
+	Bytes    int64              // plain bytes under way, about; 0: 16 MiB
+	Requests int                // chunks under way; 0: 128
+	Progress func(SweepStats)   // nil: none; called after each chunk, by the goroutine that called Sweep
+	Log      *slog.Logger       // nil: discard
 }
 
-// SweepStats counts what a sweep has done. Repeated chunks count each time
-// that they are looked at.
+// SweepStats counts what a sweep has done. Repeated chunks count each time that
+// they are looked at.
 type SweepStats struct {
-	Present int64 // chunks that were there
-	Fetched int64 // chunks that came
-	Left    int64 // chunks left out: the store has none, a corrupt one, or refuses
-	Bytes   int64 // plain bytes of those fetched
+	Present int64 `json:"present"` // chunks that were there
+	Fetched int64 `json:"fetched"` // chunks that came
+	Left    int64 `json:"left"`    // chunks left out: the store has none, a corrupt one, or refuses
+	Bytes   int64 `json:"bytes"`   // plain bytes of those fetched
+	Full    bool  `json:"full"`    // it has ended for want of room
 }
 
-// Sweep fetches the chunks of x that kept lacks, in disk order and in class
-// Sweep, through s: a store.Cache that keeps in kept what it passes on. It
-// puts nothing in memory, so it evicts nothing.
+// Sweep fetches the chunks that k has not kept: First, then all in disk order.
+// It ends when all were looked at, or when there is no more Room.
 //
 // It never fails for what a store says. After an error all of it pauses, the
-// longer the more of them follow one another, and then asks again; a chunk
-// that the store has not, has corrupt, or refuses is left out. The error is
-// that of ctx, if that ended before the sweep did.
-func Sweep(ctx context.Context, x *index.Index, s, kept store.Store, opt SweepOptions) (SweepStats, error) {
-	w := &sweep{
-		store:    s,
-		kept:     kept,
-		bytes:    cmp.Or(opt.Bytes, 16<<20),
-		requests: cmp.Or(opt.Requests, 128),
-		progress: opt.Progress,
-		log:      opt.Log,
-		done:     make(chan result),
+// longer the more of them follow one another, and then asks again; a chunk that
+// the store has not, has corrupt, or refuses is left out. The error is that of
+// ctx, if that ended before the sweep did.
+func Sweep(ctx context.Context, k Keeper, opt SweepOptions) (SweepStats, error) {
+	w := &sweep{keeper: k, opt: opt, done: make(chan result)}
+	w.opt.Chunk = max(cmp.Or(opt.Chunk, 64<<10), 1)
+	w.opt.Bytes = cmp.Or(opt.Bytes, 16<<20)
+	w.opt.Requests = max(int(min(int64(cmp.Or(opt.Requests, 128)), w.opt.Bytes/w.opt.Chunk)), 1)
+	if w.opt.Log == nil {
+		w.opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if w.log == nil {
-		w.log = slog.New(slog.DiscardHandler)
-	}
-	var last chunker.ID
-	row := 0
-	for ; row < x.Len() && ctx.Err() == nil; row++ {
-		c := x.Chunk(row)
-		if row > 0 && c.ID == last {
-			continue // a run of zeros is one chunk many times
-		}
-		last = c.ID
-		w.next(ctx, store.Want{ID: c.ID, Size: c.Size, Digest: x.Digest(), Class: store.Sweep})
-	}
+	w.pace.rate = opt.Rate
+	w.all(ctx)
 	for w.running > 0 {
-		w.collect()
+		w.count(<-w.done)
 	}
-	if row < x.Len() || w.cut {
+	if w.cut || ctx.Err() != nil && !w.complete && !w.stats.Full {
 		return w.stats, context.Cause(ctx)
 	}
 	return w.stats, nil
@@ -80,23 +86,23 @@ func Sweep(ctx context.Context, x *index.Index, s, kept store.Store, opt SweepOp
 
 // A sweep belongs to the goroutine that called Sweep, but for pause.
 type sweep struct {
-	store, kept store.Store
-	bytes       int64
-	requests    int
-	progress    func(SweepStats)
-	log         *slog.Logger
+	keeper Keeper
+	opt    SweepOptions
 
-	done    chan result
-	running int   // goroutines that will send on done
-	flight  int64 // plain bytes that they fetch
-	cut     bool  // a chunk was given up because the context ended
-	stats   SweepStats
-	pause   pause
+	looked   bits // rows that First has had; nil: none
+	done     chan result
+	running  int // goroutines that will send on done
+	complete bool
+	cut      bool // a chunk was given up because the context ended
+	stats    SweepStats
+	pace     pace
+	pause    pause
 }
 
 // A result is what became of one chunk.
 type result struct {
-	size int
+	size int64 // plain bytes that came
+	owed int64 // what was counted for it beforehand
 	end  outcome
 }
 
@@ -104,37 +110,126 @@ type outcome uint8
 
 const (
 	fetched outcome = iota
+	present         // it was there
 	left            // there is none to be had
+	full            // there is no more room
 	cut             // the context ended
 )
 
-// next starts to fetch a chunk that is not there, once there is room for it.
-func (w *sweep) next(ctx context.Context, want store.Want) {
-	// An error means unknown: then it is fetched.
-	if ok, err := w.kept.Has(ctx, want); ok && err == nil {
-		w.stats.Present++
-		w.report()
-		return
+// all looks at every row once, until there is no use in going on.
+func (w *sweep) all(ctx context.Context) {
+	rows := w.keeper.Rows()
+	if len(w.opt.First) > 0 {
+		w.looked = make(bits, bitsFor(rows))
 	}
-	for w.running > 0 && (w.running >= w.requests || w.flight+int64(want.Size) > w.bytes) {
-		w.collect()
+	for _, r := range w.opt.First {
+		first, end, err := w.keeper.RowsOf(ctx, r)
+		if err != nil {
+			continue // its rows come with all others
+		}
+		for row := max(first, 0); row < min(end, rows); row++ {
+			if w.looked.set(row) && !w.next(ctx, row) {
+				return
+			}
+		}
 	}
-	w.running++
-	w.flight += int64(want.Size)
-	go func() { w.done <- result{size: want.Size, end: w.fetch(ctx, want)} }()
+	for row := range rows {
+		if (w.looked == nil || !w.looked.has(row)) && !w.next(ctx, row) {
+			return
+		}
+	}
+	w.complete = true
 }
 
-// collect waits for one chunk.
-func (w *sweep) collect() {
-	r := <-w.done
+// next starts to fetch a chunk that is not there, once it is its turn. It
+// reports false if the sweep is to end.
+func (w *sweep) next(ctx context.Context, row int) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if w.keeper.Kept(ctx, row) {
+		w.stats.Present++
+		w.report()
+		return true
+	}
+	for w.running >= w.opt.Requests {
+		w.count(<-w.done)
+	}
+	if !w.room() || !w.wait(ctx) {
+		return false
+	}
+	w.running++
+	owed := w.usual()
+	w.pace.spend(owed)
+	go func() {
+		r := w.fetch(ctx, row)
+		r.owed = owed
+		w.done <- r
+	}()
+	return true
+}
+
+// usual is how many bytes a chunk may be expected to have.
+func (w *sweep) usual() int64 {
+	if w.stats.Fetched == 0 {
+		return w.opt.Chunk
+	}
+	return w.stats.Bytes / w.stats.Fetched
+}
+
+// room reports whether one more chunk may be kept beside those under way.
+func (w *sweep) room() bool {
+	if w.stats.Full {
+		return false
+	}
+	if w.opt.Room == nil {
+		return true
+	}
+	for {
+		rest := w.opt.Room()
+		switch {
+		case rest > int64(w.running)*w.usual():
+			return true
+		case w.running == 0:
+			w.stats.Full = true
+			return false
+		}
+		w.count(<-w.done)
+	}
+}
+
+// wait returns when the rate allows one more chunk, or false if ctx has ended.
+func (w *sweep) wait(ctx context.Context) bool {
+	for {
+		rest := w.pace.rest()
+		if rest == 0 {
+			return ctx.Err() == nil
+		}
+		select {
+		case r := <-w.done:
+			w.count(r)
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// count takes note of what became of a chunk.
+func (w *sweep) count(r result) {
 	w.running--
-	w.flight -= int64(r.size)
+	w.pace.spend(r.size - r.owed)
 	switch r.end {
 	case fetched:
 		w.stats.Fetched++
-		w.stats.Bytes += int64(r.size)
+		w.stats.Bytes += r.size
+	case present:
+		w.stats.Present++
 	case left:
 		w.stats.Left++
+	case full:
+		w.stats.Full = true
+		return
 	case cut:
 		w.cut = true
 		return
@@ -143,76 +238,34 @@ func (w *sweep) collect() {
 }
 
 func (w *sweep) report() {
-	if w.progress != nil {
-		w.progress(w.stats)
+	if w.opt.Progress != nil {
+		w.opt.Progress(w.stats)
 	}
 }
 
 // fetch gets one chunk, however long it takes.
-func (w *sweep) fetch(ctx context.Context, want store.Want) outcome {
+func (w *sweep) fetch(ctx context.Context, row int) result {
 	for w.pause.wait(ctx) {
 		began := time.Now()
-		c, err := w.store.Get(ctx, want)
+		size, err := w.keeper.Keep(ctx, row)
 		if err == nil {
-			c.Release()
 			w.pause.end()
-			return fetched
+			if size == 0 {
+				return result{end: present}
+			}
+			return result{size: int64(size), end: fetched}
 		}
 		if ctx.Err() != nil {
-			return cut
+			break
 		}
-		w.log.Debug("sweep pauses", "chunk", want.ID.String(), "err", err)
+		w.opt.Log.Debug("sweep pauses", "row", row, "err", err)
 		w.pause.begin(began, err)
-		if store.Final(err) {
-			return left
+		switch {
+		case store.Final(err):
+			return result{end: left}
+		case w.opt.Room != nil && w.opt.Room() <= 0:
+			return result{end: full}
 		}
 	}
-	return cut
-}
-
-// A pause holds off the requests of a sweep after failures.
-type pause struct {
-	mu     sync.Mutex // guards what follows
-	until  time.Time
-	length time.Duration // of the last one; 0: none since the last success
-}
-
-// begin lengthens the pause for a request that began at a time and failed. The
-// others that were under way then are the same failure.
-func (p *pause) begin(began time.Time, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if began.Before(p.until) {
-		return
-	}
-	p.length = min(max(2*p.length, shortPause), longPause)
-	if busy := (*store.BusyError)(nil); errors.As(err, &busy) {
-		p.length = max(p.length, busy.After)
-	}
-	jitter := time.Duration(rand.Int64N(int64(p.length / 4)))
-	p.until = time.Now().Add(p.length + jitter)
-}
-
-// end forgets the failures.
-func (p *pause) end() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.length = 0
-}
-
-// wait returns when a request may be made, or false when ctx has ended.
-func (p *pause) wait(ctx context.Context) bool {
-	for {
-		p.mu.Lock()
-		rest := time.Until(p.until)
-		p.mu.Unlock()
-		if rest <= 0 {
-			return ctx.Err() == nil
-		}
-		select {
-		case <-time.After(rest):
-		case <-ctx.Done():
-			return false
-		}
-	}
+	return result{end: cut}
 }

@@ -9,39 +9,59 @@ import (
 	"testing/synctest"
 	"time"
 
+	"caravel/blockcache"
 	"caravel/chunker"
 	"caravel/index"
 	"caravel/prefetch"
 	"caravel/store"
 )
 
-// A keeper passes on what a store gives and keeps it, as a cache does. It is
-// the store that it keeps chunks in, too.
+// A keeper keeps what a store gives, as an image with a cache does.
 type keeper struct {
-	store.Store
-	mu   sync.Mutex // guards kept
-	kept map[chunker.ID]bool
+	index *index.Index
+	store store.Store
+	mu    sync.Mutex // guards kept
+	kept  map[chunker.ID]bool
 }
 
-func (k *keeper) Get(ctx context.Context, w store.Want) (*store.Chunk, error) {
-	c, err := k.Store.Get(ctx, w)
-	if err == nil {
-		k.mu.Lock()
-		k.kept[w.ID] = true
-		k.mu.Unlock()
+func (k *keeper) Rows() int { return k.index.Len() }
+
+func (k *keeper) RowsOf(_ context.Context, r blockcache.Range) (first, end int, err error) {
+	if r.Off < 0 {
+		return 0, 0, errors.New("negative")
 	}
-	return c, err
+	first, end = k.index.Range(r.Off, r.Len)
+	return first, end, nil
 }
 
-func (k *keeper) Has(_ context.Context, w store.Want) (bool, error) {
+func (k *keeper) Kept(_ context.Context, row int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.kept[w.ID], nil
+	return k.kept[k.index.Chunk(row).ID]
+}
+
+func (k *keeper) Keep(ctx context.Context, row int) (int, error) {
+	if k.Kept(ctx, row) {
+		return 0, nil
+	}
+	c := k.index.Chunk(row)
+	got, err := k.store.Get(ctx, store.Want{ID: c.ID, Size: c.Size, Digest: k.index.Digest(), Class: store.Sweep})
+	if err != nil {
+		return 0, err
+	}
+	got.Release()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kept[c.ID] {
+		return 0, nil
+	}
+	k.kept[c.ID] = true
+	return c.Size, nil
 }
 
 func sweepImage(t *testing.T, n int) (*index.Index, *slowStore, *keeper) {
 	x, s := image(t, n)
-	return x, s, &keeper{Store: s, kept: make(map[chunker.ID]bool)}
+	return x, s, &keeper{index: x, store: s, kept: make(map[chunker.ID]bool)}
 }
 
 func TestSweep(t *testing.T) {
@@ -52,7 +72,7 @@ func TestSweep(t *testing.T) {
 		}
 		var reports []prefetch.SweepStats
 		begin := time.Now()
-		st, err := prefetch.Sweep(t.Context(), x, k, k, prefetch.SweepOptions{
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{
 			Bytes:    16 * chunk,
 			Progress: func(st prefetch.SweepStats) { reports = append(reports, st) },
 		})
@@ -72,7 +92,7 @@ func TestSweep(t *testing.T) {
 		if len(k.kept) != 100 {
 			t.Errorf("%d chunks kept", len(k.kept))
 		}
-		st, err = prefetch.Sweep(t.Context(), x, k, k, prefetch.SweepOptions{})
+		st, err = prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{})
 		if err != nil || st != (prefetch.SweepStats{Present: 100}) || s.asks() != 90 {
 			t.Errorf("again: %+v, %v, %d requests in all", st, err, s.asks())
 		}
@@ -81,7 +101,7 @@ func TestSweep(t *testing.T) {
 
 // While the origin is down the sweep asks rarely, and then it goes on.
 func TestSweepPauses(t *testing.T) {
-	x, s, k := sweepImage(t, 100)
+	_, s, k := sweepImage(t, 100)
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		up := begin.Add(10 * time.Minute)
@@ -91,7 +111,7 @@ func TestSweepPauses(t *testing.T) {
 			}
 			return nil
 		}
-		st, err := prefetch.Sweep(t.Context(), x, k, k, prefetch.SweepOptions{Requests: 4})
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Requests: 4})
 		if err != nil || st != (prefetch.SweepStats{Fetched: 100, Bytes: 100 * chunk}) {
 			t.Errorf("%+v, %v", st, err)
 		}
@@ -105,7 +125,7 @@ func TestSweepPauses(t *testing.T) {
 }
 
 func TestSweepHonoursBusy(t *testing.T) {
-	x, s, k := sweepImage(t, 3)
+	_, s, k := sweepImage(t, 3)
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		s.fail = func(store.Want) error {
@@ -114,7 +134,7 @@ func TestSweepHonoursBusy(t *testing.T) {
 			}
 			return nil
 		}
-		st, err := prefetch.Sweep(t.Context(), x, k, k, prefetch.SweepOptions{Requests: 1})
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Requests: 1})
 		if err != nil || st.Fetched != 3 || s.asks() != 4 {
 			t.Errorf("%+v, %v, %d requests", st, err, s.asks())
 		}
@@ -133,7 +153,7 @@ func TestSweepLeavesOut(t *testing.T) {
 			return nil
 		}
 		synctest.Test(t, func(t *testing.T) {
-			st, err := prefetch.Sweep(t.Context(), x, k, k, prefetch.SweepOptions{})
+			st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{})
 			if err != nil || st != (prefetch.SweepStats{Fetched: 19, Left: 1, Bytes: 19 * chunk}) {
 				t.Errorf("%v: %+v, %v", cause, st, err)
 			}
@@ -142,7 +162,7 @@ func TestSweepLeavesOut(t *testing.T) {
 }
 
 func TestSweepCancelled(t *testing.T) {
-	x, s, k := sweepImage(t, 100)
+	_, s, k := sweepImage(t, 100)
 	tests := []struct {
 		name string
 		fail func(store.Want) error
@@ -157,7 +177,7 @@ func TestSweepCancelled(t *testing.T) {
 				gone := errors.New("the mount is gone")
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(50*time.Millisecond, func() { cancel(gone) })
-				st, err := prefetch.Sweep(ctx, x, k, k, prefetch.SweepOptions{Requests: 8})
+				st, err := prefetch.Sweep(ctx, k, prefetch.SweepOptions{Requests: 8})
 				if err != gone || st.Left != 0 || st.Fetched == 100 {
 					t.Errorf("%+v, %v", st, err)
 				}
@@ -166,7 +186,7 @@ func TestSweepCancelled(t *testing.T) {
 	}
 }
 
-// A run of equal chunks is looked at once.
+// A chunk that the image has many times is fetched once.
 func TestSweepOfEqualChunks(t *testing.T) {
 	x, s, k := sweepImage(t, 1)
 	b := index.NewBuilder(x.Flags, x.Params)
@@ -175,10 +195,125 @@ func TestSweepOfEqualChunks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	k.index = b.Index()
 	synctest.Test(t, func(t *testing.T) {
-		st, err := prefetch.Sweep(t.Context(), b.Index(), k, k, prefetch.SweepOptions{})
-		if err != nil || st.Fetched != 1 || s.asks() != 1 {
-			t.Errorf("%+v, %v, %d requests", st, err, s.asks())
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Requests: 8})
+		if want := (prefetch.SweepStats{Present: 999, Fetched: 1, Bytes: chunk}); err != nil || st != want || len(k.kept) != 1 {
+			t.Errorf("%+v, %v", st, err)
+		}
+		if s.asks() > 8 {
+			t.Errorf("%d requests", s.asks())
+		}
+	})
+}
+
+// What is named comes first, in the order given, then the rest in disk order;
+// each once.
+func TestSweepFirst(t *testing.T) {
+	x, s, k := sweepImage(t, 20)
+	s.fail = func(w store.Want) error {
+		if w.ID == x.Chunk(12).ID {
+			return store.ErrMissing
+		}
+		return nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{
+			Requests: 1,
+			First: []blockcache.Range{
+				{Off: 12 * chunk, Len: 2*chunk + 1},
+				{Off: 4*chunk - 1, Len: 1},
+				{Off: -1, Len: 1}, // no range: left out
+				{Off: 13 * chunk, Len: chunk},
+				{Off: 1 << 40, Len: 1},
+			},
+		})
+		if err != nil || st != (prefetch.SweepStats{Fetched: 19, Left: 1, Bytes: 19 * chunk}) {
+			t.Errorf("%+v, %v", st, err)
+		}
+	})
+	want := []int{12, 13, 14, 3, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 15, 16, 17, 18, 19}
+	for i, row := range want {
+		if i >= len(s.order) || s.order[i] != x.Chunk(row).ID {
+			t.Fatalf("request %d is not for chunk %d", i, row)
+		}
+	}
+}
+
+// A rate is kept to from the first moment on, whatever is under way.
+func TestSweepRate(t *testing.T) {
+	x, s, k := sweepImage(t, 200)
+	synctest.Test(t, func(t *testing.T) {
+		const rate = 10 * chunk // bytes a second
+		begin := time.Now()
+		var late, early time.Duration
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Rate: rate, Progress: func(st prefetch.SweepStats) {
+			off := time.Since(begin) - time.Duration(st.Bytes)*time.Second/rate
+			late, early = max(late, off), max(early, -off)
+		}})
+		if err != nil || st.Fetched != 200 {
+			t.Errorf("%+v, %v", st, err)
+		}
+		if most := 100*time.Millisecond + s.delay; late > most || early > most {
+			t.Errorf("%v behind its time, %v before it", late, early)
+		}
+		// What is there costs nothing.
+		begin = time.Now()
+		if _, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Rate: rate}); err != nil || time.Since(begin) != 0 {
+			t.Errorf("again: took %v, %v", time.Since(begin), err)
+		}
+	})
+	if s.most > 2 || x.Len() != 200 {
+		t.Errorf("%d requests at once", s.most)
+	}
+}
+
+// Where there is no more room the sweep ends, and has not taken more than there
+// was.
+func TestSweepRoom(t *testing.T) {
+	_, _, k := sweepImage(t, 100)
+	synctest.Test(t, func(t *testing.T) {
+		room := func() int64 {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return int64(40-len(k.kept)) * chunk
+		}
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Room: room})
+		if err != nil || st != (prefetch.SweepStats{Fetched: 40, Bytes: 40 * chunk, Full: true}) {
+			t.Errorf("%+v, %v", st, err)
+		}
+	})
+}
+
+// A sweep that fails, and for which there is no more room, does not wait for
+// better times.
+func TestSweepRoomGone(t *testing.T) {
+	_, s, k := sweepImage(t, 100)
+	s.fail = func(store.Want) error { return errors.New("disk full") }
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Room: func() int64 {
+			if time.Since(begin) > 10*time.Second {
+				return 0
+			}
+			return 1 << 30
+		}})
+		if err != nil || st != (prefetch.SweepStats{Full: true}) {
+			t.Errorf("%+v, %v", st, err)
+		}
+		if took := time.Since(begin); took > 2*time.Minute {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// Chunks of 16 MiB do not come a hundred at a time.
+func TestSweepOfLargeChunks(t *testing.T) {
+	_, s, k := sweepImage(t, 20)
+	synctest.Test(t, func(t *testing.T) {
+		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{Chunk: 16 << 20})
+		if err != nil || st.Fetched != 20 || s.most != 1 {
+			t.Errorf("%+v, %v, %d at once", st, err, s.most)
 		}
 	})
 }
