@@ -5,8 +5,7 @@ import "caravel/feature"
 // appendHead appends the records of a node from ENTRY up to its content. n has
 // been reduced to f, and checked.
 func appendHead(b []byte, n *Entry, f feature.Flags) []byte {
-	b = appendU64(b, entrySize, typeEntry, uint64(f), uint64(n.Mode), uint64(n.Flags),
-		uint64(n.UID), uint64(n.GID), uint64(n.MTime))
+	b = appendEntry(b, n, f)
 	if n.User != "" {
 		b = appendText(b, typeUser, n.User)
 	}
@@ -30,13 +29,24 @@ func appendHead(b []byte, n *Entry, f feature.Flags) []byte {
 	if n.ProjID != 0 {
 		b = appendU64(b, 24, typeQuotaProjID, uint64(n.ProjID))
 	}
+	return appendContent(b, n)
+}
+
+func appendEntry(b []byte, n *Entry, f feature.Flags) []byte {
+	return appendU64(b, entrySize, typeEntry, uint64(f), uint64(n.Mode), uint64(n.Flags),
+		uint64(n.UID), uint64(n.GID), uint64(n.MTime))
+}
+
+// appendContent appends what the metadata of n leads up to, a payload's header
+// only.
+func appendContent(b []byte, n *Entry) []byte {
 	switch {
 	case n.IsRegular():
 		b = appendU64(b, uint64(headerSize+n.Size), typePayload)
 	case n.IsSymlink():
 		b = appendText(b, typeSymlink, n.Target)
 	case n.IsDevice():
-		b = appendU64(b, 32, typeDevice, uint64(n.Major), uint64(n.Minor))
+		b = appendU64(b, deviceSize, typeDevice, uint64(n.Major), uint64(n.Minor))
 	}
 	return b
 }

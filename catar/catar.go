@@ -22,7 +22,8 @@
 // the archive at hand, or can fetch any part of it, goes from the end of a
 // directory ([ParseTail]) to its table ([ParseTable]), and by that to a child
 // ([Table.Find], [ParseHead]). Both ways read a node's metadata with the same
-// code and are equally strict. The rooms below have the rest: catar/walk makes
+// code and are equally strict. An archive without its payloads and tables
+// ([Stripper]) still says where everything is. The rooms below have the rest: catar/walk makes
 // an archive of a directory, catar/restore the reverse, catar/tree keeps the
 // nodes of an image.
 //

@@ -58,21 +58,21 @@ func (e *Entry) checkFixed(f feature.Flags) error {
 
 func (e *Entry) checkMode(f feature.Flags) error {
 	var needs feature.Flags
-	switch e.Mode & modeType {
-	case modeDir, modeRegular:
-	case modeLink:
+	switch e.Mode & ModeType {
+	case ModeDir, ModeRegular:
+	case ModeLink:
 		needs = feature.Symlinks
-	case modeBlock, modeChar:
+	case ModeBlock, ModeChar:
 		needs = feature.DeviceNodes
-	case modeFIFO:
+	case ModeFIFO:
 		needs = feature.FIFOs
-	case modeSocket:
+	case ModeSocket:
 		needs = feature.Sockets
 	default:
 		return fmt.Errorf("mode %#o has no known type", e.Mode)
 	}
 	switch kept := keptMode(e.Mode, f); {
-	case e.Mode&^(modeType|modePerm) != 0:
+	case e.Mode&^(ModeType|modePerm) != 0:
 		return fmt.Errorf("mode %#o has bits beyond type and permissions", e.Mode)
 	case needs&^f != 0:
 		return fmt.Errorf("a %s in an archive without %v", e.kind(), needs)

@@ -1,6 +1,7 @@
 package catar
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,6 +15,15 @@ type DecoderOptions struct {
 	// was found (see ParseHead), and its archive's flags.
 	Node  *Node
 	Flags feature.Flags
+
+	// Bare, if not 0, says that the stream lacks the bytes of payloads and of
+	// tables (see [Stripper]), and how long the whole archive is. Nodes and
+	// errors have that one's offsets; payloads cannot be read.
+	Bare int64
+
+	// Closed, if set, is told where the table of each directory lies that ends,
+	// before Next returns the node behind it. Its error ends the decoder.
+	Closed func(goodbye, end int64) error
 }
 
 // A Decoder reads an archive from its start to its end and refuses whatever
@@ -23,8 +33,11 @@ type Decoder struct {
 	in    input
 	head  head
 	alone *Node // what the stream has in place of an archive; nil: an archive
+	bare  int64 // length of the archive that is bare; 0: it is whole
 	begun bool
 	err   error
+
+	closed func(goodbye, end int64) error
 
 	open directories
 	node Node  // the last one given out
@@ -35,8 +48,8 @@ type Decoder struct {
 // that nobody reads are skipped by seeking. r is not closed, and may be read
 // beyond the archive's end.
 func NewDecoder(r io.Reader, opt DecoderOptions) *Decoder {
-	d := &Decoder{in: input{r: r}, head: head{root: true}}
-	if s, ok := r.(io.Seeker); ok {
+	d := &Decoder{in: input{r: r}, head: head{root: true}, bare: opt.Bare, closed: opt.Closed}
+	if s, ok := r.(io.Seeker); ok && d.bare == 0 {
 		// A pipe has the method, too.
 		if at, err := s.Seek(0, io.SeekCurrent); err == nil {
 			d.in.seeker, d.in.first = s, at
@@ -71,7 +84,8 @@ func (d *Decoder) Next() (*Node, error) {
 // Flags are the archive's feature flags, known after the first Next.
 func (d *Decoder) Flags() feature.Flags { return d.head.flags }
 
-// Offset is how many bytes of the stream were used so far.
+// Offset is how many bytes of the stream were used so far; of a bare archive,
+// how many of the whole one.
 func (d *Decoder) Offset() int64 { return d.in.off - d.in.base }
 
 func (d *Decoder) next() (*Node, error) {
@@ -101,7 +115,10 @@ func (d *Decoder) first() (*Node, error) {
 
 // end makes sure that nothing follows the last node.
 func (d *Decoder) end() error {
-	if d.head.flags == feature.Desync && d.alone == nil {
+	switch {
+	case d.bare > 0 && d.in.off != d.bare:
+		return refuse(d.in.off, "the root ends, in an archive of %d bytes", d.bare)
+	case d.bare == 0 && d.head.flags == feature.Desync && d.alone == nil:
 		return io.EOF
 	}
 	b, err := d.in.peek(1)
@@ -139,7 +156,10 @@ func (d *Decoder) step() (*Node, error) {
 	if depth := len(d.open) + d.above(); depth >= MaxDepth {
 		return nil, refuse(off, "%q is %d levels deep, above %d", name, depth+1, MaxDepth)
 	}
-	dir.children.add(name, off)
+	dir.count++
+	if d.bare == 0 {
+		dir.children.add(name, off)
+	}
 	if d.head.flags == feature.Desync {
 		b, err := peekHeader(&d.in)
 		if err != nil {
@@ -172,7 +192,7 @@ func (d *Decoder) order(dir *directory, name string) error {
 		dir.names[name] = struct{}{}
 		return nil
 	}
-	if len(dir.children) > 0 && name <= dir.last {
+	if dir.count > 0 && name <= dir.last {
 		if name == dir.last {
 			return fmt.Errorf("FILENAME: %q comes twice", name)
 		}
@@ -197,9 +217,9 @@ func (d *Decoder) readNode(name string, start int64) (*Node, error) {
 	return n, nil
 }
 
-// closeDir compares the table in front of it with what has been read.
+// closeDir takes the table in front of it, which ends a directory.
 func (d *Decoder) closeDir(dir *directory) error {
-	off, n := d.in.off, len(dir.children)
+	off, n := d.in.off, dir.count
 	b, err := peekHeader(&d.in)
 	if err != nil {
 		return err
@@ -208,8 +228,27 @@ func (d *Decoder) closeDir(dir *directory) error {
 		return refuse(off, "GOODBYE of %d bytes, not %d for %d children", size, tableSize(n), n)
 	}
 	d.in.skip(headerSize)
+	if d.bare > 0 {
+		err = d.pass(tableSize(n) - headerSize)
+	} else {
+		err = d.compareTable(dir, off)
+	}
+	if err != nil {
+		return err
+	}
+	d.open.pop()
+	if d.closed != nil {
+		return d.closed(off, d.in.off)
+	}
+	return nil
+}
+
+// compareTable compares the items of the table at goodbye with what has been
+// read.
+func (d *Decoder) compareTable(dir *directory, goodbye int64) error {
+	n := len(dir.children)
 	dir.children.sort()
-	items := tableCheck{children: dir.children, goodbye: off, desync: d.head.flags == feature.Desync}
+	items := tableCheck{children: dir.children, goodbye: goodbye, desync: d.head.flags == feature.Desync}
 	for i := range n + 1 {
 		at := d.in.off
 		b, err := d.in.peek(itemSize)
@@ -222,7 +261,7 @@ func (d *Decoder) closeDir(dir *directory) error {
 		got := [3]uint64{u64(b, 0), u64(b, 1), u64(b, 2)}
 		if i < n {
 			err = items.check(i, got)
-		} else if want := tail(off, dir.entry, n); got != want {
+		} else if want := tail(goodbye, dir.entry, n); got != want {
 			err = fmt.Errorf("GOODBYE: tail %#x, not %#x", got, want)
 		}
 		if err != nil {
@@ -230,7 +269,15 @@ func (d *Decoder) closeDir(dir *directory) error {
 		}
 		d.in.skip(itemSize)
 	}
-	d.open.pop()
+	return nil
+}
+
+// pass goes over n bytes that a bare archive lacks.
+func (d *Decoder) pass(n int64) error {
+	if n > d.bare-d.in.off {
+		return refuse(d.in.off, "%d bytes that were left out, in an archive of %d", n, d.bare)
+	}
+	d.in.off += n
 	return nil
 }
 
@@ -241,6 +288,8 @@ func (d *Decoder) Read(p []byte) (int, error) {
 		return 0, d.err
 	case d.left == 0:
 		return 0, io.EOF
+	case d.bare > 0:
+		return 0, errLeftOut
 	case int64(len(p)) > d.left:
 		p = p[:d.left]
 	}
@@ -259,6 +308,9 @@ func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
 	if d.err != nil && d.err != io.EOF {
 		return 0, d.err
 	}
+	if d.bare > 0 && d.left > 0 {
+		return 0, errLeftOut
+	}
 	n, err := d.in.writeTo(w, d.left)
 	d.left -= n
 	if err != nil {
@@ -266,6 +318,8 @@ func (d *Decoder) WriteTo(w io.Writer) (int64, error) {
 	}
 	return n, nil
 }
+
+var errLeftOut = errors.New("catar: a bare archive has no payloads")
 
 // cut says where a payload broke off.
 func (d *Decoder) cut(err error) error {
@@ -279,6 +333,11 @@ func (d *Decoder) cut(err error) error {
 }
 
 func (d *Decoder) skipPayload() error {
+	if d.bare > 0 {
+		n := d.left
+		d.left = 0
+		return d.pass(n)
+	}
 	for d.left > 0 {
 		n, err := d.in.discard(d.left)
 		d.left -= n

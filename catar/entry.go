@@ -7,17 +7,19 @@ import (
 	"caravel/feature"
 )
 
-// What stat(2) calls S_IFMT and so on, on every system.
+// The types of nodes in a mode: what Linux's stat(2) calls S_IFMT and so on, on
+// every system.
 const (
-	modeType    = 0o170000
-	modePerm    = 0o7777
-	modeSocket  = 0o140000
-	modeLink    = 0o120000
-	modeRegular = 0o100000
-	modeBlock   = 0o060000
-	modeDir     = 0o040000
-	modeChar    = 0o020000
-	modeFIFO    = 0o010000
+	ModeType    = 0o170000 // the bits that have the type
+	ModeSocket  = 0o140000
+	ModeLink    = 0o120000
+	ModeRegular = 0o100000
+	ModeBlock   = 0o060000
+	ModeDir     = 0o040000
+	ModeChar    = 0o020000
+	ModeFIFO    = 0o010000
+
+	modePerm = 0o7777
 )
 
 // An Entry is a node of a tree with all that an archive may keep of it. Which
@@ -81,39 +83,39 @@ type DefaultACL struct {
 }
 
 // IsDir reports whether e is a directory.
-func (e *Entry) IsDir() bool { return e.Mode&modeType == modeDir }
+func (e *Entry) IsDir() bool { return e.Mode&ModeType == ModeDir }
 
 // IsRegular reports whether e is a regular file.
-func (e *Entry) IsRegular() bool { return e.Mode&modeType == modeRegular }
+func (e *Entry) IsRegular() bool { return e.Mode&ModeType == ModeRegular }
 
 // IsSymlink reports whether e is a symbolic link.
-func (e *Entry) IsSymlink() bool { return e.Mode&modeType == modeLink }
+func (e *Entry) IsSymlink() bool { return e.Mode&ModeType == ModeLink }
 
 // IsDevice reports whether e is a block or a character device.
 func (e *Entry) IsDevice() bool {
-	return e.Mode&modeType == modeBlock || e.Mode&modeType == modeChar
+	return e.Mode&ModeType == ModeBlock || e.Mode&ModeType == ModeChar
 }
 
 // IsFIFO reports whether e is a named pipe.
-func (e *Entry) IsFIFO() bool { return e.Mode&modeType == modeFIFO }
+func (e *Entry) IsFIFO() bool { return e.Mode&ModeType == ModeFIFO }
 
 // IsSocket reports whether e is a socket.
-func (e *Entry) IsSocket() bool { return e.Mode&modeType == modeSocket }
+func (e *Entry) IsSocket() bool { return e.Mode&ModeType == ModeSocket }
 
 // kind names the type of e.
 func (e *Entry) kind() string {
-	switch e.Mode & modeType {
-	case modeDir:
+	switch e.Mode & ModeType {
+	case ModeDir:
 		return "directory"
-	case modeRegular:
+	case ModeRegular:
 		return "regular file"
-	case modeLink:
+	case ModeLink:
 		return "symbolic link"
-	case modeBlock, modeChar:
+	case ModeBlock, ModeChar:
 		return "device"
-	case modeFIFO:
+	case ModeFIFO:
 		return "FIFO"
-	case modeSocket:
+	case ModeSocket:
 		return "socket"
 	}
 	return "node of no known type"

@@ -56,8 +56,9 @@ func (c children) ties(i int) (first, last int) {
 
 // A directory is one whose table is still to come.
 type directory struct {
-	entry    int64 // offset of its ENTRY
-	children children
+	entry    int64               // offset of its ENTRY
+	count    int                 // of the children
+	children children            // all of them, but in a bare archive
 	last     string              // name of the last child
 	names    map[string]struct{} // of all of them, where they need not be sorted
 }

@@ -33,6 +33,23 @@ func (e *ShortError) Error() string { return fmt.Sprintf("catar: %d bytes are ne
 //
 // The name is whatever the archive says; who was looking for one compares it.
 func ParseHead(b []byte, start, end int64, f feature.Flags) (n *Node, flags feature.Flags, err error) {
+	n, flags, err = ParseOpenHead(b, start, end, f)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case n.IsRegular() && n.Size != end-n.Body:
+		return nil, 0, refuse(n.Body, "payload of %d bytes in a node with %d left", n.Size, end-n.Body)
+	case n.IsDir() && end-n.Body < tableSize(0):
+		return nil, 0, refuse(n.Body, "%d bytes left for a directory, too few for a table", end-n.Body)
+	case !n.IsRegular() && !n.IsDir() && n.Body != end:
+		return nil, 0, refuse(n.Body, "%d bytes behind a %s", end-n.Body, n.kind())
+	}
+	return n, flags, nil
+}
+
+// ParseOpenHead is ParseHead of a node of which nobody knows for sure where it
+// ends: at most at end.
+func ParseOpenHead(b []byte, start, end int64, f feature.Flags) (n *Node, flags feature.Flags, err error) {
 	if start < 0 || end < start {
 		return nil, 0, fmt.Errorf("catar: a node from %d to %d", start, end)
 	}
@@ -52,14 +69,6 @@ func ParseHead(b []byte, start, end int64, f feature.Flags) (n *Node, flags feat
 	}
 	if err := h.read(w, n); err != nil {
 		return nil, 0, err
-	}
-	switch {
-	case n.IsRegular() && n.Size != end-n.Body:
-		return nil, 0, refuse(n.Body, "payload of %d bytes in a node with %d left", n.Size, end-n.Body)
-	case n.IsDir() && end-n.Body < tableSize(0):
-		return nil, 0, refuse(n.Body, "%d bytes left for a directory, too few for a table", end-n.Body)
-	case !n.IsRegular() && !n.IsDir() && n.Body != end:
-		return nil, 0, refuse(n.Body, "%d bytes behind a %s", end-n.Body, n.kind())
 	}
 	return n, h.flags, nil
 }

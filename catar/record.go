@@ -11,6 +11,7 @@ import (
 const (
 	headerSize = 16
 	entrySize  = 64 // of an ENTRY
+	deviceSize = 32 // of a DEVICE
 	itemSize   = 24 // of an item in a GOODBYE, and of its tail
 	tailMark   = 0x57446fa533702943
 	unmasked   = 1<<64 - 1 // in place of a default ACL's mask
@@ -77,7 +78,7 @@ var kinds = [...]kind{
 	{typeSELinux, "SELINUX", headerSize + 2, headerSize + maxLabel, feature.SELinux, 11, false, (*head).selinux},
 	{typeFCaps, "FCAPS", headerSize + 1, headerSize + MaxValue, feature.FCaps, 12, false, (*head).fcaps},
 	{typeQuotaProjID, "QUOTA_PROJID", 24, 24, feature.QuotaProjID, 13, false, (*head).projID},
-	{typeDevice, "DEVICE", 32, 32, feature.DeviceNodes, content, false, (*head).device},
+	{typeDevice, "DEVICE", deviceSize, deviceSize, feature.DeviceNodes, content, false, (*head).device},
 }
 
 // kindOf judges a record's header: its type has to be known, and its size to

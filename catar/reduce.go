@@ -46,16 +46,16 @@ func (e *Entry) Reduce(f feature.Flags) {
 
 // keptMode is what an archive with the flags f has of a mode.
 func keptMode(mode uint32, f feature.Flags) uint32 {
-	typ := mode & modeType
+	typ := mode & ModeType
 	all, readOnly := uint32(0o666), uint32(0o444)
-	if typ == modeDir {
+	if typ == ModeDir {
 		all, readOnly = 0o777, 0o555
 	}
 	switch {
-	case typ == modeLink:
+	case typ == ModeLink:
 		return typ | 0o777
 	case f&(feature.Permissions|feature.ACL) != 0:
-		return mode & (modeType | modePerm)
+		return mode & (ModeType | modePerm)
 	case f&feature.ReadOnly != 0 && mode&0o222 == 0:
 		return typ | readOnly
 	}
@@ -64,14 +64,14 @@ func keptMode(mode uint32, f feature.Flags) uint32 {
 
 // keptFlags is what an archive with the flags f has of the flags of a node.
 func keptFlags(flags feature.Flags, mode uint32, f feature.Flags) feature.Flags {
-	switch mode & modeType {
-	case modeDir:
+	switch mode & ModeType {
+	case ModeDir:
 		flags &= f & (feature.Chattr | feature.FATAttrs | feature.Subvolume | feature.SubvolumeRO)
 		if flags&feature.Subvolume == 0 {
 			flags &^= feature.SubvolumeRO
 		}
 		return flags
-	case modeRegular:
+	case ModeRegular:
 		return flags & f & (feature.Chattr | feature.FATAttrs)
 	}
 	return 0

@@ -10,6 +10,12 @@ import (
 // TailSize is the length of a table's tail in bytes.
 const TailSize = itemSize
 
+// MayBeTail reports whether b ends as a directory does. Most files do not, and
+// an error costs more than that.
+func MayBeTail(b []byte) bool {
+	return len(b) >= TailSize && u64(b[len(b)-8:], 0) == tailMark
+}
+
 // ParseTail reads the last TailSize bytes of a directory that ends at end, and
 // returns where its table and its ENTRY are.
 func ParseTail(b []byte, end int64) (goodbye, entry int64, err error) {

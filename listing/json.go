@@ -63,12 +63,12 @@ func Brief(path string, mode uint32) *Entry {
 // Full is what mtree says of an entry; see [MTree].
 func Full(path string, n *catar.Node, f feature.Flags, digest chunker.ID) *Entry {
 	e := Brief(path, n.Mode)
-	switch n.Mode & typeMask {
-	case regular:
+	switch n.Mode & catar.ModeType {
+	case catar.ModeRegular:
 		e.Size, e.Digest = &n.Size, digest.String()
-	case symlink:
+	case catar.ModeLink:
 		e.Target, e.TargetBytes = printable(n.Target)
-	case charDevice, blockDevice:
+	case catar.ModeChar, catar.ModeBlock:
 		e.Device = &Device{n.Major, n.Minor}
 	}
 	if f&feature.UIDs != 0 {
@@ -93,7 +93,7 @@ func Whole(path string, n *catar.Node, d Details) *Entry {
 		name, all := printable(x.Name)
 		e.XAttrs = append(e.XAttrs, XAttr{name, all, x.Value})
 	}
-	if n.Mode&typeMask != directory {
+	if n.Mode&catar.ModeType != catar.ModeDir {
 		e.Link = d.Link.String()
 	}
 	return e

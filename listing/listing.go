@@ -36,14 +36,14 @@ func List(b []byte, path string, mode uint32) []byte {
 func MTree(b []byte, path string, n *catar.Node, f feature.Flags, digest chunker.ID) []byte {
 	b = appendPath(b, path)
 	b = fmt.Appendf(b, " type=%s mode=%04o", kindOf(n.Mode).word, n.Mode&0o7777)
-	switch n.Mode & typeMask {
-	case regular:
+	switch n.Mode & catar.ModeType {
+	case catar.ModeRegular:
 		b = append(b, " size="...)
 		b = strconv.AppendInt(b, n.Size, 10)
-	case symlink:
+	case catar.ModeLink:
 		b = append(b, " link="...)
 		b = appendEscaped(b, n.Target)
-	case charDevice, blockDevice:
+	case catar.ModeChar, catar.ModeBlock:
 		b = fmt.Appendf(b, " device=linux,%d,%d", n.Major, n.Minor)
 	}
 	if f&feature.UIDs != 0 {
@@ -62,7 +62,7 @@ func MTree(b []byte, path string, n *catar.Node, f feature.Flags, digest chunker
 		sec, nsec := clock(n.MTime)
 		b = fmt.Appendf(b, " time=%d.%09d", sec, nsec)
 	}
-	if n.Mode&typeMask == regular {
+	if n.Mode&catar.ModeType == catar.ModeRegular {
 		b = append(b, digestWord(f)...)
 		b = append(b, digest.String()...)
 	}
@@ -85,8 +85,8 @@ func Stat(b []byte, path string, n *catar.Node, d Details) []byte {
 	b = append(b, "\n    Mode: "...)
 	b = appendMode(b, n.Mode)
 	b = append(b, '\n')
-	kind := n.Mode & typeMask
-	if kind == directory || kind == regular {
+	kind := n.Mode & catar.ModeType
+	if kind == catar.ModeDir || kind == catar.ModeRegular {
 		b = append(b, "FileAttr: "...)
 		b = appendLetters(b, n.Flags, chattrLetters[:])
 		b = append(b, "\n FATAttr: "...)
@@ -95,7 +95,7 @@ func Stat(b []byte, path string, n *catar.Node, d Details) []byte {
 	}
 	b = fmt.Appendf(b, "  Offset: %d\n", n.Head)
 	b = appendTime(b, n.MTime, d)
-	if kind == regular {
+	if kind == catar.ModeRegular {
 		b = fmt.Appendf(b, "    Size: %d\n", n.Size)
 	}
 	b = appendOwner(b, "    User: ", n.User, n.UID, d.Flags)
@@ -104,11 +104,11 @@ func Stat(b []byte, path string, n *catar.Node, d Details) []byte {
 		b = fmt.Appendf(b, "  ProjID: %d\n", n.ProjID)
 	}
 	switch kind {
-	case symlink:
+	case catar.ModeLink:
 		b = append(b, "  Target: "...)
 		b = appendEscaped(b, n.Target)
 		b = append(b, '\n')
-	case charDevice, blockDevice:
+	case catar.ModeChar, catar.ModeBlock:
 		b = fmt.Appendf(b, "  Device: %d:%d\n", n.Major, n.Minor)
 	}
 	for _, x := range n.XAttrs {
@@ -124,10 +124,10 @@ func Stat(b []byte, path string, n *catar.Node, d Details) []byte {
 // appendDigests appends the last lines of stat. A block device has a digest in
 // casync, that of no bytes.
 func appendDigests(b []byte, kind uint32, d Details) []byte {
-	if kind == directory {
+	if kind == catar.ModeDir {
 		return b
 	}
-	if kind == regular || kind == blockDevice {
+	if kind == catar.ModeRegular || kind == catar.ModeBlock {
 		b = fmt.Appendf(b, "  Digest: %v\n", d.Digest)
 	}
 	return fmt.Appendf(b, "HLDigest: %v\n", d.Link)

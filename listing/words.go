@@ -5,18 +5,6 @@ import (
 	"caravel/feature"
 )
 
-// The types of nodes, as in stat(2).
-const (
-	typeMask    = 0o170000
-	fifo        = 0o010000
-	charDevice  = 0o020000
-	directory   = 0o040000
-	blockDevice = 0o060000
-	regular     = 0o100000
-	symlink     = 0o120000
-	socket      = 0o140000
-)
-
 // A kind is a type of node in the words of ls and mtree(5).
 type kind struct {
 	mode   uint32
@@ -25,18 +13,18 @@ type kind struct {
 }
 
 var kinds = [...]kind{
-	{regular, '-', "file"},
-	{directory, 'd', "dir"},
-	{symlink, 'l', "link"},
-	{charDevice, 'c', "char"},
-	{blockDevice, 'b', "block"},
-	{fifo, 'p', "fifo"},
-	{socket, 's', "socket"},
+	{catar.ModeRegular, '-', "file"},
+	{catar.ModeDir, 'd', "dir"},
+	{catar.ModeLink, 'l', "link"},
+	{catar.ModeChar, 'c', "char"},
+	{catar.ModeBlock, 'b', "block"},
+	{catar.ModeFIFO, 'p', "fifo"},
+	{catar.ModeSocket, 's', "socket"},
 }
 
 func kindOf(mode uint32) kind {
 	for _, k := range kinds {
-		if k.mode == mode&typeMask {
+		if k.mode == mode&catar.ModeType {
 			return k
 		}
 	}
@@ -61,7 +49,7 @@ func appendMode(b []byte, mode uint32) []byte {
 		place   int
 		x, bare byte // with the right to execute, and without
 	}{{0o4000, 3, 's', 'S'}, {0o2000, 6, 's', 'S'}, {0o1000, 9, 't', 'T'}} {
-		if mode&special.bit == 0 || special.bit == 0o1000 && mode&typeMask != directory {
+		if mode&special.bit == 0 || special.bit == 0o1000 && mode&catar.ModeType != catar.ModeDir {
 			continue
 		}
 		at := &b[start+special.place]
@@ -111,7 +99,7 @@ var mtreeFlags = [...]struct {
 // appendMTreeFlags writes the flags of a file or directory, as far as the
 // archive keeps them.
 func appendMTreeFlags(b []byte, n *catar.Node, f feature.Flags) []byte {
-	if kind := n.Mode & typeMask; kind != regular && kind != directory {
+	if kind := n.Mode & catar.ModeType; kind != catar.ModeRegular && kind != catar.ModeDir {
 		return b
 	}
 	lead := " flags="

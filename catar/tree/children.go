@@ -27,28 +27,30 @@ func (t *Tree) Children(ctx context.Context, dir ID) ([]Child, error) {
 	return list, nil
 }
 
-// children returns all of a directory's children. Each read takes one of the
-// slots; nil: there are as many as the options say.
-func (t *Tree) children(ctx context.Context, id ID, slots slots) (*children, error) {
+// children returns all of a directory's children. Each read takes a slot: one of
+// a walk's, or if shared is nil one of as many as the options say.
+func (t *Tree) children(ctx context.Context, id ID, shared chan struct{}) (*children, error) {
 	e, d, err := t.directory(id)
 	if err != nil {
 		return nil, err
 	}
 	if all := d.all.Load(); all != nil {
-		return all, nil
+		return all, t.vouchAll(ctx, id, all)
 	}
 	return t.lists.do(ctx, id, func(ctx context.Context) (*children, error) {
 		if all := d.all.Load(); all != nil {
 			return all, nil // the flight before this one has just landed
 		}
-		if slots == nil {
+		slots := &slots{ch: shared, shared: true}
+		if shared == nil {
 			slots = t.slots()
 		}
-		if err := slots.take(ctx); err != nil {
+		slot, err := slots.take(ctx)
+		if err != nil {
 			return nil, err
 		}
 		tb, err := t.table(ctx, id, e, d)
-		slots.give()
+		<-slot
 		if err != nil {
 			return nil, err
 		}
@@ -56,18 +58,24 @@ func (t *Tree) children(ctx context.Context, id ID, slots slots) (*children, err
 	})
 }
 
-// slots bound the reads at one time.
-type slots chan struct{}
-
-func (t *Tree) slots() slots { return make(slots, t.opt.InFlight) }
-
-func (s slots) take(ctx context.Context) error {
-	select {
-	case s <- struct{}{}:
+// vouchAll is vouch, and makes sure of each of the children.
+func (t *Tree) vouchAll(ctx context.Context, id ID, all *children) error {
+	if !t.doubts() {
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	if err := t.vouch(ctx, id); err != nil {
+		return err
+	}
+	for i := range all.n {
+		if err := t.witness.refusal(all.id(i)); err != nil {
+			return err
+		}
+	}
+	return t.confirmPlaces(ctx, func(yield func(place) bool) {
+		for i := range all.n {
+			if child := all.id(i); !t.witness.heads.has(uint32(child)) && !yield(t.headOf(child)) {
+				return
+			}
+		}
+	})
 }
-
-func (s slots) give() { <-s }

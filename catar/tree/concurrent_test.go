@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"caravel/catar"
 	"caravel/catar/tree"
 )
 
@@ -125,4 +126,65 @@ func TestJoined(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Many who confirm everything at once, while the archive contradicts its sidecar
+// in one place or in none, agree on what is to be believed.
+func TestManyConfirm(t *testing.T) {
+	said := sorts(t, nil)
+	for name, change := range map[string]func(string, *catar.Entry) string{
+		"true":  nil,
+		"false": one("setid", func(e *catar.Entry) { e.Mode |= 0o2000 }),
+	} {
+		truth := sorts(t, change)
+		s := readSidecar(t, skimmed(t, said), len(said))
+		for round := range 20 {
+			tr, dropped := dropping(t, s, memory(truth))
+			var all sync.WaitGroup
+			for g := range 8 {
+				rng := rand.New(rand.NewPCG(uint64(round), uint64(g)))
+				all.Go(func() { confirmSome(t, tr, rng, change == nil) })
+			}
+			all.Wait()
+			if err := *dropped.Load(); errors.Is(err, tree.ErrContradicted) != (change != nil) {
+				t.Errorf("%s: dropped since %v", name, err)
+			}
+			believedIsTrue(t, tr, truth)
+		}
+	}
+}
+
+func confirmSome(t *testing.T, tr *tree.Tree, rng *rand.Rand, good bool) {
+	for range 20 {
+		id := tree.ID(1 + rng.IntN(tr.Len()))
+		ctx, cancel := context.WithCancel(t.Context())
+		left := rng.IntN(8) == 0
+		if left {
+			go cancel()
+		}
+		var err error
+		switch rng.IntN(6) {
+		case 0:
+			err = tr.ConfirmAll(ctx)
+		case 1:
+			err = tr.ConfirmPath(ctx, id)
+		case 2:
+			_, err = tr.Entry(ctx, id)
+		case 3:
+			_, err = tr.Children(ctx, tr.Parent(id))
+		case 4:
+			_, err = tr.Lookup(ctx, tr.Parent(id), tr.Name(id))
+			if id == tree.Root {
+				err = nil // which has no name
+			}
+		default:
+			err = tr.Confirm(ctx, id)
+		}
+		cancel()
+		switch {
+		case err == nil, left && errors.Is(err, context.Canceled):
+		case good || !errors.Is(err, tree.ErrContradicted):
+			t.Error(err)
+		}
+	}
 }

@@ -34,20 +34,10 @@ const (
 	target             // the arena has the target of the link
 )
 
-// The types in a mode, as Linux has them.
-const (
-	typeMask  = 0o170000
-	typeChar  = 0o020000
-	typeDir   = 0o040000
-	typeBlock = 0o060000
-	typeFile  = 0o100000
-	typeLink  = 0o120000
-)
-
 // keptTarget is the length up to which the targets of links are kept.
 const keptTarget = 256
 
-func isDir[M uint16 | uint32](mode M) bool { return uint32(mode)&typeMask == typeDir }
+func isDir[M uint16 | uint32](mode M) bool { return uint32(mode)&catar.ModeType == catar.ModeDir }
 
 func (e *entry) bodyAt() int64 { return e.head + int64(e.body) }
 
@@ -70,12 +60,12 @@ func (e *entry) attr(id ID) Attr {
 		Plain:  e.bits&plain != 0,
 		XAttrs: e.bits&xattrs != 0,
 	}
-	switch e.mode & typeMask {
-	case typeFile:
+	switch e.mode & catar.ModeType {
+	case catar.ModeRegular:
 		a.Size = e.end - e.bodyAt()
-	case typeLink:
+	case catar.ModeLink:
 		a.Size = int64(e.extra)
-	case typeChar, typeBlock:
+	case catar.ModeChar, catar.ModeBlock:
 		a.Major, a.Minor = e.extra>>minorBits, e.extra&(1<<minorBits-1)
 	}
 	return a
@@ -121,6 +111,7 @@ type found struct {
 	target  string
 	goodbye int64        // of a directory; 0: not known
 	table   *catar.Table // of a directory, if it came along
+	record  uint32       // the number of what else its records say; see records
 }
 
 // what names the entry in an error.
@@ -131,39 +122,51 @@ func (f *found) what() string {
 	return fmt.Sprintf("entry %q", f.name)
 }
 
-// add gives an entry its number. The caller holds t.mu.
-func (t *Tree) add(f found) (ID, error) {
-	id := t.entries.len()
+// nodes are the entries that were seen.
+type nodes struct {
+	entries list[entry]
+	dirs    list[dir]
+	names   arena
+	most    int // the length up to which the targets of links are kept
+}
+
+// add gives an entry its number. One at a time adds.
+func (ns *nodes) add(f found) (ID, error) {
+	if ns.entries.len() == 0 { // 0 is nobody's ID
+		ns.entries.next()
+		ns.entries.publish()
+	}
+	id := ns.entries.len()
 	if uint64(id) == math.MaxUint32 {
 		return 0, fmt.Errorf("tree: offset %d: more than %d entries", f.head, id-1)
 	}
 	e := f.entry
 	keep := f.target
-	if len(keep) > keptTarget {
+	if len(keep) > ns.most {
 		keep = ""
 	}
 	var ok bool
-	if e.name, ok = t.names.put(f.name, keep); !ok {
+	if e.name, ok = ns.names.put(f.name, keep); !ok {
 		return 0, fmt.Errorf("tree: offset %d: more than 4 GiB of names", f.head)
 	}
 	if keep != "" {
 		e.bits |= target
 	}
 	if isDir(e.mode) {
-		e.extra = uint32(t.dirs.len())
-		d := t.dirs.next()
+		e.extra = uint32(ns.dirs.len())
+		d := ns.dirs.next()
 		d.goodbye = f.goodbye
 		if f.table != nil && f.table.Len() == 0 {
 			d.all.Store(noChildren)
 		} else {
 			d.table.Store(f.table)
 		}
-		t.dirs.publish()
+		ns.dirs.publish()
 	}
 	if f.head == 0 {
 		e.parent = Root
 	}
-	*t.entries.next() = e
-	t.entries.publish()
+	*ns.entries.next() = e
+	ns.entries.publish()
 	return ID(id), nil
 }

@@ -7,7 +7,8 @@ import (
 
 // flights join those who want the same thing of the same entry at the same
 // time. What comes of it is kept by those who wanted it: a failed flight leaves
-// nothing behind, the next caller begins a new one.
+// nothing behind, the next caller begins a new one. As soon as one of them waits
+// for it (see hurry), all that is read for it is what somebody waits for.
 type flights[T any] struct {
 	mu   sync.Mutex // guards what follows, and the waiters of each
 	open map[ID]*flight[T]
@@ -16,6 +17,7 @@ type flights[T any] struct {
 type flight[T any] struct {
 	done    chan struct{}
 	cancel  context.CancelFunc
+	hurry   *hurry // nil: somebody waits from the start
 	waiters int
 	got     T
 	err     error
@@ -29,12 +31,19 @@ func (g *flights[T]) do(ctx context.Context, id ID, get func(context.Context) (T
 		return none, context.Cause(ctx)
 	}
 	f := g.join(ctx, id, get)
-	select {
-	case <-f.done:
-		return f.got, f.err
-	case <-ctx.Done():
-		g.leave(id, f)
-		return none, context.Cause(ctx)
+	for {
+		up := hurryOf(ctx).raising()
+		if up == nil && f.hurry != nil {
+			f.hurry.raise()
+		}
+		select {
+		case <-f.done:
+			return f.got, f.err
+		case <-up:
+		case <-ctx.Done():
+			g.leave(id, f)
+			return none, context.Cause(ctx)
+		}
 	}
 }
 
@@ -47,6 +56,13 @@ func (g *flights[T]) join(ctx context.Context, id ID, get func(context.Context) 
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	f := &flight[T]{done: make(chan struct{}), cancel: cancel, waiters: 1}
+	switch h := hurryOf(ctx); {
+	case !h.raised():
+		f.hurry = newHurry()
+		fallthrough
+	case h != nil: // the caller's is not the flight's
+		life = context.WithValue(life, hurryKey{}, f.hurry)
+	}
 	if g.open == nil {
 		g.open = make(map[ID]*flight[T])
 	}

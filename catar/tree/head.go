@@ -102,11 +102,14 @@ func ended(ctx context.Context) error {
 // parse makes an entry of the node in the span s. head holds its first bytes,
 // tail its last ones, or nothing if they come later; what they lack is read.
 func (t *Tree) parse(ctx context.Context, head, tail []byte, s catar.Span, parent ID, depth int) (found, error) {
-	n, err := t.parseHead(ctx, head, s)
+	n, head, err := t.parseHead(ctx, head, s)
 	if err != nil {
 		return found{}, err
 	}
-	f, err := t.found(n, s, parent, depth)
+	f, err := newFound(n, s, parent, depth)
+	if err == nil && t.records != nil {
+		f.record = t.records.number(n, head)
+	}
 	if err == nil && isDir(f.mode) && tail != nil {
 		return t.parseTail(ctx, f, tail)
 	}
@@ -114,8 +117,8 @@ func (t *Tree) parse(ctx context.Context, head, tail []byte, s catar.Span, paren
 }
 
 // parseHead reads the head of the node in the span s out of b, its first bytes,
-// and gets more of them as far as they are needed.
-func (t *Tree) parseHead(ctx context.Context, b []byte, s catar.Span) (*catar.Node, error) {
+// and gets more of them as far as they are needed. It returns all of them.
+func (t *Tree) parseHead(ctx context.Context, b []byte, s catar.Span) (*catar.Node, []byte, error) {
 	small := true
 	for {
 		n, flags, err := catar.ParseHead(b, s.Start, s.End, t.flags)
@@ -123,25 +126,26 @@ func (t *Tree) parseHead(ctx context.Context, b []byte, s catar.Span) (*catar.No
 			if t.entries.len() == 0 {
 				t.flags = flags // this is Open, reading the root
 			}
-			return n, nil
+			return n, b, nil
 		}
 		short, ok := errors.AsType[*catar.ShortError](err)
 		if !ok {
-			return nil, err
+			return nil, nil, err
 		}
 		need, most := int64(short.Need), s.End-s.Start
 		if need <= int64(len(b)) || need > most {
-			return nil, fmt.Errorf("tree: offset %d: the node's head needs %d bytes, it has %d", s.Start, need, most)
+			return nil, nil, fmt.Errorf("tree: offset %d: the node's head needs %d bytes, it has %d", s.Start, need, most)
 		}
 		if need > bigRead && small {
 			small = false
-			if err := t.takeBig(ctx); err != nil {
-				return nil, err
+			big, err := t.big.take(ctx)
+			if err != nil {
+				return nil, nil, err
 			}
-			defer t.giveBig()
+			defer func() { <-big }()
 		}
 		if b, err = t.extend(ctx, b, s.Start, short.Need); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 }
@@ -153,22 +157,9 @@ func (t *Tree) extend(ctx context.Context, b []byte, off int64, n int) ([]byte, 
 	return b, t.read(ctx, b[have:], off+int64(have))
 }
 
-// takeBig waits until nobody else reads something of more than bigRead bytes: a
-// hostile archive shall not have all readers at once take all they may.
-func (t *Tree) takeBig(ctx context.Context) error {
-	select {
-	case t.big <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (t *Tree) giveBig() { <-t.big }
-
 // read fills p.
 func (t *Tree) read(ctx context.Context, p []byte, off int64) error {
-	n, err := t.src.ReadAt(ctx, p, off)
+	n, err := t.readAt(ctx, p, off)
 	switch {
 	case n == len(p):
 		return nil
@@ -178,6 +169,17 @@ func (t *Tree) read(ctx context.Context, p []byte, off int64) error {
 		return &sourceError{err}
 	}
 	return err
+}
+
+// readAt reads from the source for those who wait, or from the one for those who
+// do not.
+func (t *Tree) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if t.opt.Ahead != nil {
+		if h := hurryOf(ctx); !h.raised() {
+			return t.readAhead(ctx, h, p, off)
+		}
+	}
+	return t.src.ReadAt(ctx, p, off)
 }
 
 // A sourceError is a source's that would look like one of this package's: a
@@ -196,9 +198,9 @@ func (e *sourceError) Is(target error) bool {
 
 func (e *sourceError) As(target any) bool { return errors.As(e.err, target) }
 
-// found makes an entry of the node n in the span s. The parser has checked n;
+// newFound makes an entry of the node n in the span s. The parser has checked n;
 // what is checked again here is what the rest of the package relies on.
-func (t *Tree) found(n *catar.Node, s catar.Span, parent ID, depth int) (found, error) {
+func newFound(n *catar.Node, s catar.Span, parent ID, depth int) (found, error) {
 	bad := func(why string, args ...any) (found, error) {
 		return found{}, fmt.Errorf("tree: offset %d: entry %q: %s", s.Start, n.Name, fmt.Sprintf(why, args...))
 	}
@@ -210,31 +212,31 @@ func (t *Tree) found(n *catar.Node, s catar.Span, parent ID, depth int) (found, 
 		return bad("a name of %d bytes", len(n.Name))
 	case body < minEntry, body > math.MaxUint32, rest < 0:
 		return bad("its content is at %d, its end at %d", n.Body, s.End)
-	case n.Mode&^(typeMask|0o7777) != 0:
+	case n.Mode&^(catar.ModeType|0o7777) != 0:
 		return bad("mode %#o", n.Mode)
 	}
 	f := found{name: n.Name, entry: entry{
 		head: n.Head, end: s.End, mtime: n.MTime, body: uint32(body),
-		uid: n.UID, gid: n.GID, parent: parent, mode: uint16(n.Mode), bits: bits(&n.Entry),
+		uid: n.UID, gid: n.GID, parent: parent, mode: uint16(n.Mode), bits: kinds(&n.Entry),
 		nameLen: uint8(len(n.Name)), depth: uint8(depth),
 	}}
 	if f.start() != s.Start {
 		return bad("its ENTRY is at %d", n.Head)
 	}
-	switch n.Mode & typeMask {
-	case typeDir:
+	switch n.Mode & catar.ModeType {
+	case catar.ModeDir:
 		if rest < minTable {
 			return bad("%d bytes are too few for a directory's table", rest)
 		}
 		return f, nil
-	case typeFile:
+	case catar.ModeRegular:
 		if n.Size != rest {
 			return bad("a payload of %d bytes in a place of %d", n.Size, rest)
 		}
 		return f, nil
-	case typeLink:
+	case catar.ModeLink:
 		f.target, f.extra = n.Target, uint32(len(n.Target))
-	case typeChar, typeBlock:
+	case catar.ModeChar, catar.ModeBlock:
 		if n.Minor >= 1<<minorBits || n.Major >= 1<<(32-minorBits) {
 			return bad("device %d:%d", n.Major, n.Minor)
 		}
@@ -246,7 +248,8 @@ func (t *Tree) found(n *catar.Node, s catar.Span, parent ID, depth int) (found, 
 	return f, nil
 }
 
-func bits(e *catar.Entry) (b uint8) {
+// kinds says what there is of an entry that is not kept.
+func kinds(e *catar.Entry) (b uint8) {
 	if len(e.XAttrs) > 0 || e.ACL != nil || e.SELinux != "" || e.FCaps != nil {
 		b |= xattrs
 	}
@@ -254,48 +257,4 @@ func bits(e *catar.Entry) (b uint8) {
 		b |= plain
 	}
 	return b
-}
-
-// Entry reads all of an entry.
-func (t *Tree) Entry(ctx context.Context, id ID) (*catar.Node, error) {
-	e := t.at(id)
-	if e == nil {
-		_, _, err := t.directory(id)
-		return nil, err
-	}
-	s := catar.Span{Start: e.start(), End: e.end}
-	size := min(e.bodyAt()+header, s.End) - s.Start // up to what shows that the head is over
-	if size > bigRead {
-		size = headGuess // parseHead sees to it that the memory is there
-	}
-	b := make([]byte, size)
-	if err := t.read(ctx, b, s.Start); err != nil {
-		return nil, err
-	}
-	n, err := t.parseHead(ctx, b, s)
-	if err != nil {
-		return nil, err
-	}
-	n.Depth = int(e.depth)
-	return n, nil
-}
-
-// Target is where a symbolic link points; the error for all others matches
-// syscall.EINVAL.
-func (t *Tree) Target(ctx context.Context, id ID) (string, error) {
-	e := t.at(id)
-	switch {
-	case e == nil:
-		_, _, err := t.directory(id)
-		return "", err
-	case e.mode&typeMask != typeLink:
-		return "", &nameError{t.Name(id), syscall.EINVAL}
-	case e.bits&target != 0:
-		return t.names.text(e.name, int(e.nameLen), int(e.extra)), nil
-	}
-	n, err := t.Entry(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	return n.Target, nil
 }

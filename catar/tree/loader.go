@@ -3,7 +3,6 @@ package tree
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,7 +19,7 @@ type loader struct {
 	dir   ID
 	depth int // the children's
 	table *catar.Table
-	slots slots
+	slots *slots
 
 	got   [][]pending // in blocks, which are made when they are needed
 	nodes []*pending  // those that are nodes, once all are here
@@ -34,7 +33,7 @@ type pending struct {
 
 const pendingBlock = 1 << 12
 
-func newLoader(t *Tree, id ID, e *entry, tb *catar.Table, slots slots) *loader {
+func newLoader(t *Tree, id ID, e *entry, tb *catar.Table, slots *slots) *loader {
 	blocks := (tb.Len() + pendingBlock - 1) / pendingBlock
 	return &loader{t: t, dir: id, depth: int(e.depth) + 1, table: tb, slots: slots, got: make([][]pending, blocks)}
 }
@@ -76,10 +75,11 @@ func (l *loader) read(ctx context.Context) error {
 		only = r
 	}
 	if n == 1 {
-		if err := l.slots.take(ctx); err != nil {
+		slot, err := l.slots.take(ctx)
+		if err != nil {
 			return err
 		}
-		defer l.slots.give()
+		defer func() { <-slot }()
 		l.makeRoom(only)
 		return l.readRun(ctx, only)
 	}
@@ -87,12 +87,13 @@ func (l *loader) read(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	var stopped error
 	for r := range runs(l.table) {
-		if stopped = l.slots.take(ctx); stopped != nil {
+		var slot chan struct{}
+		if slot, stopped = l.slots.take(ctx); stopped != nil {
 			break
 		}
 		l.makeRoom(r)
 		g.Go(func() error {
-			defer l.slots.give()
+			defer func() { <-slot }()
 			return l.readRun(ctx, r)
 		})
 	}
@@ -166,8 +167,7 @@ func (l *loader) take(i int, f found, err error) error {
 // known what kind of node it is: as much of its table as there is, if there
 // seems to be one.
 func keepTail(b []byte, end int64) []byte {
-	const mark = 0x57446fa533702943 // of most files it is not worth an error that it is not there
-	if binary.LittleEndian.Uint64(b[len(b)-8:]) != mark {
+	if !catar.MayBeTail(b) {
 		return nil
 	}
 	goodbye, _, err := catar.ParseTail(b[len(b)-catar.TailSize:], end)
@@ -217,11 +217,7 @@ func (l *loader) order() (byName []uint32, err error) {
 	if sorted {
 		return nil, nil
 	}
-	byName = make([]uint32, len(l.nodes))
-	for i := range byName {
-		byName[i] = uint32(i)
-	}
-	slices.SortFunc(byName, func(a, b uint32) int { return cmp.Compare(l.nodes[a].name, l.nodes[b].name) })
+	byName = sortNames(len(l.nodes), func(i int) string { return l.nodes[i].name })
 	for i := 1; i < len(byName); i++ {
 		last, this := &l.nodes[byName[i-1]].found, &l.nodes[byName[i]].found
 		if last.name == this.name {
@@ -229,6 +225,16 @@ func (l *loader) order() (byName []uint32, err error) {
 		}
 	}
 	return byName, nil
+}
+
+// sortNames is the order of n names.
+func sortNames(n int, name func(i int) string) []uint32 {
+	byName := make([]uint32, n)
+	for i := range byName {
+		byName[i] = uint32(i)
+	}
+	slices.SortFunc(byName, func(a, b uint32) int { return cmp.Compare(name(int(a)), name(int(b))) })
+	return byName
 }
 
 func duplicate(f *found) error {

@@ -22,7 +22,7 @@ func (t *Tree) Lookup(ctx context.Context, dir ID, name string) (Attr, error) {
 		return Attr{}, err
 	}
 	if all := d.all.Load(); all != nil {
-		return t.pick(all, name)
+		return t.known(ctx, dir, all, name)
 	}
 	tb, err := t.table(ctx, dir, e, d)
 	if err != nil {
@@ -44,6 +44,19 @@ func (t *Tree) Lookup(ctx context.Context, dir ID, name string) (Attr, error) {
 		return Attr{}, err
 	}
 	return t.entries.at(uint32(id)).attr(id), nil
+}
+
+// known finds a child of a directory of which all are known, and confirms it if
+// the sidecar is in doubt.
+func (t *Tree) known(ctx context.Context, dir ID, all *children, name string) (Attr, error) {
+	if err := t.vouch(ctx, dir); err != nil {
+		return Attr{}, err
+	}
+	a, err := t.pick(all, name)
+	if err == nil {
+		err = t.believe(ctx, a.ID)
+	}
+	return a, err
 }
 
 // pick finds a child by its name among all of a directory's.
@@ -135,6 +148,9 @@ func (t *Tree) join(d *dir, f found) (ID, error) {
 // the root. Symbolic links are not followed.
 func (t *Tree) Find(ctx context.Context, path string) (Attr, error) {
 	a := t.Attr(Root)
+	if err := t.believe(ctx, Root); err != nil {
+		return Attr{}, err
+	}
 	for name := range strings.SplitSeq(path, "/") {
 		if name == "" || name == "." {
 			continue

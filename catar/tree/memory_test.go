@@ -12,14 +12,7 @@ import (
 // perEntry is how many bytes a tree keeps for each entry after a walk.
 func perEntry(t *testing.T, src catar.Source, size int64, listed bool) (bytes, entries int) {
 	t.Helper()
-	heap := func() int64 {
-		runtime.GC()
-		runtime.GC() // what pools keep goes with the second
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
-	before := heap()
+	before := heapInUse()
 	tr, err := tree.Open(t.Context(), src, size, tree.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -37,10 +30,34 @@ func perEntry(t *testing.T, src catar.Source, size int64, listed bool) (bytes, e
 		}
 		singly(t, tr, whole)
 	}
-	used := heap() - before
+	used := heapInUse() - before
 	n := tr.Len()
 	runtime.KeepAlive(src)
 	return int(used) / n, n
+}
+
+// perKnown is how many bytes a tree with a sidecar keeps for each entry, when all
+// was confirmed.
+func perKnown(t *testing.T, b []byte) int {
+	t.Helper()
+	file := skimmed(t, b)
+	before := heapInUse()
+	tr := openWith(t, readSidecar(t, file, len(b)), memory(b), tree.Options{})
+	if err := tr.ConfirmAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	used := heapInUse() - before
+	n := tr.Len()
+	runtime.KeepAlive(file)
+	return int(used) / n
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC() // what pools keep goes with the second
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // singly looks up every entry of a tree by its name, without a listing.
@@ -115,6 +132,11 @@ func TestMemory(t *testing.T) {
 			t.Logf("%d bytes for each of %d entries", got, n)
 			if got > tt.most {
 				t.Errorf("%d bytes an entry, want at most %d", got, tt.most)
+			}
+			got = perKnown(t, b)
+			t.Logf("%d bytes for each with a sidecar", got)
+			if got > 250 {
+				t.Errorf("%d bytes an entry with a sidecar, want at most 250", got)
 			}
 			if !tt.singly {
 				return

@@ -165,7 +165,7 @@ func TestWalkRounds(t *testing.T) {
 }
 
 // metadataChunks counts the chunks that hold something else than payload.
-func metadataChunks(t *testing.T, file *os.File, size int64) int {
+func metadataChunks(t *testing.T, file io.ReaderAt, size int64) int {
 	const chunk = 64 << 10
 	has := make(map[int64]bool)
 	touch := func(off, end int64) {

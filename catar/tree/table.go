@@ -37,13 +37,17 @@ func (t *Tree) parseTail(ctx context.Context, f found, b []byte) (found, error) 
 	case size < minTable, content < 0, rows > content/minChild:
 		return f, fmt.Errorf("tree: offset %d: a table of %d bytes for the %d bytes of %s", goodbye, size, max(content, 0), f.what())
 	case rows > maxRows:
-		return f, fmt.Errorf("tree: offset %d: %s has more than %d children", goodbye, f.what(), maxRows)
+		return f, tooMany(goodbye, f.what())
 	}
 	f.goodbye = goodbye
 	if have := int64(len(b)); size <= have {
 		f.table, err = catar.ParseTable(b[have-size:], f.bodyAt(), goodbye)
 	}
 	return f, err
+}
+
+func tooMany(goodbye int64, what string) error {
+	return fmt.Errorf("tree: offset %d: %s has more than %d children", goodbye, what, maxRows)
 }
 
 // table returns a directory's table, which is read if need be.
@@ -76,25 +80,37 @@ func (t *Tree) table(ctx context.Context, id ID, e *entry, d *dir) (*catar.Table
 	})
 }
 
-// readTable reads the table between goodbye and end, and takes the memory for
-// it only as it comes.
+// readTable reads the table between goodbye and end.
 func (t *Tree) readTable(ctx context.Context, body, goodbye, end int64) (*catar.Table, error) {
-	n := end - goodbye
-	if n > bigRead {
-		if err := t.takeBig(ctx); err != nil {
-			return nil, err
-		}
-		defer t.giveBig()
+	b, err := t.readRange(ctx, goodbye, end)
+	if err != nil {
+		return nil, err
 	}
+	return catar.ParseTable(b, body, goodbye)
+}
+
+// readRange reads the bytes between two offsets. If they are many, nobody else
+// reads as many at that time, and the memory is taken only as they come.
+func (t *Tree) readRange(ctx context.Context, off, end int64) ([]byte, error) {
+	n := end - off
+	if n <= bigRead {
+		b := make([]byte, n)
+		return b, t.read(ctx, b, off)
+	}
+	big, err := t.big.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { <-big }()
 	var b []byte
 	for have := 0; int64(have) < n; have = len(b) {
 		step := int(min(n-int64(have), tableStep))
 		b = slices.Grow(b, step)[:have+step]
-		if err := t.read(ctx, b[have:], goodbye+int64(have)); err != nil {
+		if err := t.read(ctx, b[have:], off+int64(have)); err != nil {
 			return nil, err
 		}
 	}
-	return catar.ParseTable(b, body, goodbye)
+	return b, nil
 }
 
 // belongs refuses a child whose name does not have the hash under which the

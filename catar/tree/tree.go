@@ -1,5 +1,6 @@
 // Package tree knows the entries of an image: on demand by the tables of its
-// directories, or all of them by a walk with many requests in flight.
+// directories, all of them by a walk with many requests in flight, or from a
+// sidecar, a small file that has them all.
 //
 // In an archive, names and attributes lie between the bytes of the files, and
 // the table of a directory, which has hashes and no names, at its end
@@ -15,6 +16,52 @@
 // Whoever wants everything does not want a round trip for each directory:
 //
 //	for step, err := range t.Walk(ctx, tree.Root, -1) { … }
+//
+// # The sidecar
+//
+// Who packs an archive lets a [Skimmer] see it, and keeps the file that comes of
+// it beside the index (docs/formats.md, section 14). A Tree with that knows all
+// entries from the start, and reads nothing of the archive to look them up:
+//
+//	s, err := tree.ReadSidecar(file, sum, size)
+//	t, err := tree.Open(ctx, src, size, tree.Options{Sidecar: s})
+//	a, err := t.Find(ctx, "usr/bin/sudo") // is what the sidecar says
+//	err = t.ConfirmPath(ctx, a.ID)        // and what the archive says
+//
+// Of an archive without one, [Tree.Complete] and [Tree.Sidecar] make the same
+// file. The tree of the Go distribution (16,703 entries) has one of 160 kB, which
+// costs 16 ms while 235 MB are packed (their digest takes 500 ms), and is opened
+// in 6 ms; a million files take 0.6 s and 62 bytes each.
+//
+// # What of a sidecar is believed
+//
+// The archive's chunks are verified, the sidecar is not: it is a hint. Attr, Name,
+// Payload, Span, Target, Find, Children and Walk say what it says. [Tree.Entry]
+// reads the archive and compares. [Tree.Confirm] compares an entry with its own
+// records, which is for the bytes of a file: they lie beside these. But a record
+// in the right place may be what some file contains; so what is done on an
+// entry's word asks [Tree.ConfirmPath], which follows the tables from the root.
+// [Tree.ConfirmAll] compares everything in the background.
+//
+// The first contradiction ends the trust in the whole sidecar
+// ([Options].Dropped). The entry it concerns fails with [ErrContradicted] for
+// ever; if a directory's table was wrong, so do all below it. An ID that was given
+// out keeps its meaning, whatever came before cannot be taken back. But from then
+// on Find, Lookup, Children, Walk, Target, Entry and Confirm answer only what
+// ConfirmPath has passed (that a name is missing, or a list complete, when the
+// directory's table says so), reading what has not been compared yet. So an entry
+// is right or an error, and a list with a wrong entry in it is an error as a
+// whole. Attr, Name, Parent, Payload and Span, which cannot fail, go on
+// describing what was given out.
+//
+// # Who waits
+//
+// A walk fetches ahead of whoever reads it, and a background task waits for
+// nobody's sake; [Options].Ahead is the source for such reads, so that they may be
+// of another class. When somebody asks for a directory that one of them is about
+// to read, the reads of that become his: those to come go to the source that he
+// would use, at once and beside the walk's, and one that is under way is asked for
+// there once more, by which a source that joins equal requests moves it up.
 //
 // # How much is read
 //
@@ -32,7 +79,8 @@
 // something else than payload. Without [Options].Want it takes 41, since many of
 // the 64 reads under way wait for the same chunk; one by one it would be 1,305
 // (TestWalkRounds). Over HTTP at 20 ms and 1 Gbit/s, on two cores together with
-// the server, it took 0.82 s.
+// the server, it took 0.82 s. ConfirmAll, which knows where everything is, takes
+// 8 rounds and the 1,328 chunks.
 //
 // # What is believed
 //
@@ -107,6 +155,19 @@ type Options struct {
 	// goroutines, and does not wait.
 	Want func(off, n int64)
 
+	// Sidecar has all entries from the start; nil: they are read when they are
+	// needed. What it says of the archive is a hint: see Confirm.
+	Sidecar *Sidecar
+
+	// Dropped is called once, when the archive contradicts the sidecar, with what
+	// was found. It must not call the Tree; nil: nobody is told.
+	Dropped func(err error)
+
+	// Ahead is the archive for reads that nobody waits for: those of a walk that
+	// fetch ahead, Complete and ConfirmAll; nil: the one that Open was given.
+	Ahead catar.Source
+
+	Record   bool         // keep what Tree.Sidecar needs
 	InFlight int          // reads at one time in a walk or a listing; 0: 64
 	Log      *slog.Logger // nil: discard
 }
@@ -122,18 +183,19 @@ type Tree struct {
 	flags feature.Flags
 	opt   Options
 
-	entries list[entry]
-	dirs    list[dir]
-	names   arena
-	mu      sync.Mutex // guards additions to the three above, and every dir.single
+	*nodes
+	mu sync.Mutex // guards additions to the nodes, and every dir.single
 
 	tables flights[*catar.Table]
 	lists  flights[*children]
-	big    chan struct{} // a token for what takes much memory at once
+	big    tokens
+
+	records *records // nil: Options.Record was not set
+	witness *witness // nil: there is no sidecar
 }
 
 // Open reads the head and the table of the root of the archive src, size bytes
-// long.
+// long. With a sidecar it reads nothing.
 func Open(ctx context.Context, src catar.Source, size int64, opt Options) (*Tree, error) {
 	opt.InFlight = cmp.Or(opt.InFlight, 64)
 	if opt.InFlight < 0 {
@@ -145,7 +207,14 @@ func Open(ctx context.Context, src catar.Source, size int64, opt Options) (*Tree
 	if size < minEntry+minTable {
 		return nil, fmt.Errorf("tree: offset %d: an archive of %d bytes is too short for a directory", max(size, 0), size)
 	}
-	t := &Tree{src: src, size: size, opt: opt, big: make(chan struct{}, 1)}
+	t := &Tree{src: src, size: size, opt: opt, big: newTokens()}
+	if opt.Sidecar != nil {
+		return t.with(opt.Sidecar)
+	}
+	t.nodes = &nodes{most: keptTarget}
+	if opt.Record {
+		t.records, t.most = newRecords(), catar.MaxTarget
+	}
 	root, err := t.fetch(ctx, catar.Span{Start: 0, End: size}, 0, 0)
 	if err != nil {
 		return nil, err
@@ -160,12 +229,19 @@ func Open(ctx context.Context, src catar.Source, size int64, opt Options) (*Tree
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.entries.next() // 0 is nobody's ID
-	t.entries.publish()
 	if _, err := t.add(root); err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// add gives an entry its number. The caller holds t.mu.
+func (t *Tree) add(f found) (ID, error) {
+	id, err := t.nodes.add(f)
+	if err == nil && t.records != nil {
+		t.records.put(id, f.record)
+	}
+	return id, err
 }
 
 // Flags are the archive's feature flags.
@@ -209,7 +285,7 @@ func (t *Tree) Parent(id ID) ID {
 // Payload is where the bytes of a regular file lie; 0, 0 for all others.
 func (t *Tree) Payload(id ID) (off, n int64) {
 	e := t.at(id)
-	if e == nil || e.mode&typeMask != typeFile {
+	if e == nil || e.mode&catar.ModeType != catar.ModeRegular {
 		return 0, 0
 	}
 	return e.bodyAt(), e.end - e.bodyAt()
@@ -236,12 +312,16 @@ func (t *Tree) at(id ID) *entry {
 func (t *Tree) directory(id ID) (*entry, *dir, error) {
 	e := t.at(id)
 	if e == nil {
-		return nil, nil, fmt.Errorf("tree: no entry has the number %d: %w", id, fs.ErrNotExist)
+		return nil, nil, noEntry(id)
 	}
 	if !isDir(e.mode) {
 		return nil, nil, &nameError{t.Name(id), syscall.ENOTDIR}
 	}
 	return e, t.dirs.at(e.extra), nil
+}
+
+func noEntry(id ID) error {
+	return fmt.Errorf("tree: no entry has the number %d: %w", id, fs.ErrNotExist)
 }
 
 // A nameError says why a name leads nowhere. It is made often, by everybody who

@@ -28,7 +28,7 @@ func archives(t *testing.T) map[string][]byte {
 	}
 }
 
-// The walk sees what the decoder sees, in its order.
+// The walk sees what the decoder sees, in its order; so does who has a sidecar.
 func TestWalkDecoder(t *testing.T) {
 	for name, b := range archives(t) {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +42,17 @@ func TestWalkDecoder(t *testing.T) {
 
 func likeDecoder(t *testing.T, b []byte) {
 	t.Helper()
-	tr, dec := open(t, b), catar.NewDecoder(bytes.NewReader(b), catar.DecoderOptions{})
+	seesAll(t, open(t, b), b)
+	seesAll(t, known(t, b, memory(b)), b)
+	if got, err := completed(t, b).Sidecar([32]byte{}); err != nil || !bytes.Equal(got, skimmed(t, b)) {
+		t.Errorf("a walk records a sidecar of %d bytes, %v", len(got), err)
+	}
+}
+
+// seesAll compares a tree of the archive b with what the decoder sees.
+func seesAll(t *testing.T, tr *tree.Tree, b []byte) {
+	t.Helper()
+	dec := catar.NewDecoder(bytes.NewReader(b), catar.DecoderOptions{})
 	var path []string
 	for step, err := range tr.Walk(t.Context(), tree.Root, -1) {
 		if err != nil {

@@ -25,12 +25,15 @@ type Step struct {
 func (t *Tree) Walk(ctx context.Context, id ID, depth int) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		if t.at(id) == nil {
-			_, _, err := t.directory(id)
+			yield(Step{}, noEntry(id))
+			return
+		}
+		if err := t.believe(ctx, id); err != nil {
 			yield(Step{}, err)
 			return
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		w := &walk{t: t, ctx: ctx, root: id, depth: depth, yield: yield}
+		w := &walk{t: t, ctx: ctx, patient: t.patient(ctx), root: id, depth: depth, yield: yield}
 		defer w.ahead.Wait()
 		defer cancel()
 		w.visit(id, "", depth)
@@ -39,13 +42,14 @@ func (t *Tree) Walk(ctx context.Context, id ID, depth int) iter.Seq2[Step, error
 
 // A walk is one that is under way.
 type walk struct {
-	t     *Tree
-	ctx   context.Context // ends with the walk
-	root  ID
-	depth int
-	yield func(Step, error) bool
+	t       *Tree
+	ctx     context.Context // ends with the walk
+	patient context.Context // the same, for what is fetched ahead
+	root    ID
+	depth   int
+	yield   func(Step, error) bool
 
-	slots slots          // of the reads, once there are any
+	slots chan struct{}  // of the reads, once there are any
 	ahead sync.WaitGroup // what fetches ahead
 }
 
@@ -88,12 +92,15 @@ func (w *walk) children(id ID) (*children, error) {
 	if err != nil {
 		return nil, err
 	}
-	if all := d.all.Load(); all != nil {
-		return all, nil
+	if d.all.Load() != nil {
+		return w.t.children(w.ctx, id, nil)
 	}
 	if w.slots == nil {
-		w.slots = w.t.slots()
+		w.slots = w.t.slots().ch
 		w.ahead.Go(func() { w.fetch() })
+	}
+	if w.t.opt.Ahead != nil && hurryOf(w.ctx).raised() {
+		return w.t.children(w.ctx, id, nil) // it does not wait for those ahead
 	}
 	return w.t.children(w.ctx, id, w.slots)
 }
@@ -120,7 +127,7 @@ func (w *walk) fetch() {
 			queue = queue[1:]
 			busy++
 			go func() {
-				all, err := w.t.children(w.ctx, j.id, w.slots)
+				all, err := w.t.children(w.patient, j.id, w.slots)
 				if err != nil {
 					w.t.opt.Log.Debug("not fetched ahead", "entry", w.t.Name(j.id), "err", err)
 				}
