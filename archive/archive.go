@@ -63,6 +63,7 @@ var (
 type Random struct {
 	*tree.Tree
 	bytes lazyBytes
+	whole func(*tree.Tree) // told when all entries are known; nil: nobody is
 }
 
 // A Reader reads a file of an archive at any offset.
@@ -76,7 +77,8 @@ type lazyBytes interface {
 	file(off, size int64) Reader
 }
 
-// Section gives the n bytes at off in order, with many requests in flight.
+// Section gives the n bytes at off in order, with many requests in flight. Who
+// knows from the tree where that is asks Stat first whether it is so.
 func (r *Random) Section(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	return r.bytes.section(ctx, off, n)
 }
@@ -85,10 +87,19 @@ func (r *Random) Section(ctx context.Context, off, n int64) (io.ReadCloser, erro
 // use. Its offsets count from there.
 func (r *Random) File(off, size int64) Reader { return r.bytes.file(off, size) }
 
+// Stat is all that the archive says of an entry. With a sidecar it is made sure
+// that this is the entry which the tables lead to, from the root on.
+func (r *Random) Stat(ctx context.Context, id tree.ID) (*catar.Node, error) {
+	if err := r.ConfirmPath(ctx, id); err != nil {
+		return nil, err
+	}
+	return r.Entry(ctx, id)
+}
+
 // Decode reads an entry, and what is below it, and no more. The caller closes
 // what is read from.
 func (r *Random) Decode(ctx context.Context, id tree.ID) (*catar.Decoder, io.Closer, error) {
-	n, err := r.Entry(ctx, id)
+	n, err := r.Stat(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -100,10 +111,28 @@ func (r *Random) Decode(ctx context.Context, id tree.ID) (*catar.Decoder, io.Clo
 	return catar.NewDecoder(src, catar.DecoderOptions{Node: n, Flags: r.Flags()}), src, nil
 }
 
-// Names lists the paths below an entry, from there, for who wants to know them
-// before the entries come.
+// Complete reads all entries that are not known yet in the background, and hands
+// the sidecar that can be built of them to IndexedOptions.Built; if there is a
+// sidecar, all of it is compared with the archive ([tree.Tree.ConfirmAll]). It
+// returns when that is done, or at the first error; to call it again is to go on
+// from there.
+func (r *Random) Complete(ctx context.Context) error {
+	err := r.Tree.Complete(ctx)
+	if err == nil && r.whole != nil {
+		r.whole(r.Tree)
+	}
+	return err
+}
+
+// Names lists the paths below an entry, from there, for who decides by them before
+// the entries come. So a sidecar's word is not enough: all below the entry is
+// compared with the archive first.
 func (r *Random) Names(ctx context.Context, id tree.ID) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
+		if err := r.ConfirmBelow(ctx, id); err != nil {
+			yield("", err)
+			return
+		}
 		for step, err := range r.Walk(ctx, id, -1) {
 			if err == nil && step.Path == "" {
 				continue

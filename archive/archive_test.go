@@ -15,18 +15,29 @@ import (
 	"caravel/catar/tree"
 	"caravel/chunker"
 	"caravel/image"
+	"caravel/index"
 	"caravel/store/open"
 )
 
 // kinds are what an archive may be in, opened.
 func kinds(t *testing.T, data []byte) map[string]Archive {
 	t.Helper()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "tree.catar")
+	path := filepath.Join(t.TempDir(), "tree.catar")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := open.Writer(filepath.Join(dir, "default.castr"), open.Options{})
+	return map[string]Archive{
+		"file":    NewFile(path, open.Options{}, nil),
+		"pipe":    NewFile("-", open.Options{Stdin: io.MultiReader(bytes.NewReader(data))}, nil),
+		"index":   indexed(t, data, func(*index.Index) IndexedOptions { return IndexedOptions{} }),
+		"sidecar": indexed(t, data, func(x *index.Index) IndexedOptions { return withSidecar(t, x, data) }),
+	}
+}
+
+// indexed is an archive that was cut into chunks.
+func indexed(t *testing.T, data []byte, opt func(x *index.Index) IndexedOptions) *Indexed {
+	t.Helper()
+	s, err := open.Writer(filepath.Join(t.TempDir(), "default.castr"), open.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,15 +46,11 @@ func kinds(t *testing.T, data []byte) map[string]Archive {
 		t.Fatal(err)
 	}
 	begin := func() Image { return blockcache.New(made.Index, s, blockcache.Options{}) }
-	return map[string]Archive{
-		"file":  NewFile(path, open.Options{}, nil),
-		"pipe":  NewFile("-", open.Options{Stdin: io.MultiReader(bytes.NewReader(data))}, nil),
-		"index": NewIndexed(made.Index, s, begin, IndexedOptions{}),
-	}
+	return NewIndexed(made.Index, s, begin, opt(made.Index))
 }
 
 func TestStream(t *testing.T) {
-	data := sampleArchive(t, sampleFlags, 3)
+	data := sample(t, 0o755)
 	for name, a := range kinds(t, data) {
 		if inOrder, skips := a.InOrder(), a.Skips(); inOrder != (name == "pipe") || skips != (name == "file") {
 			t.Errorf("%s: in order %v, skips %v", name, inOrder, skips)
@@ -63,7 +70,7 @@ func TestStream(t *testing.T) {
 }
 
 func TestRandom(t *testing.T) {
-	data := sampleArchive(t, sampleFlags, 3)
+	data := sample(t, 0o755)
 	for name, a := range kinds(t, data) {
 		t.Run(name, func(t *testing.T) {
 			defer a.Close()
@@ -82,11 +89,14 @@ func TestRandom(t *testing.T) {
 				t.Errorf("below the root: %q", names)
 			}
 			checkFile(t, r, data)
+			if err := r.Complete(t.Context()); err != nil || r.Known() != (name == "sidecar") {
+				t.Errorf("known %v, %v", r.Known(), err)
+			}
 		})
 	}
 }
 
-// checkFile reads the file of a sampleArchive in all ways.
+// checkFile reads the file of a sample in all ways.
 func checkFile(t *testing.T, r *Random, data []byte) {
 	t.Helper()
 	at, err := r.Find(t.Context(), "dir/file")
@@ -108,7 +118,7 @@ func checkFile(t *testing.T, r *Random, data []byte) {
 	if err != io.EOF || !bytes.Equal(b[:n], want[size-600:]) {
 		t.Errorf("the end of the file: %d bytes, %v", n, err)
 	}
-	node, err := r.Entry(t.Context(), at.ID)
+	node, err := r.Stat(t.Context(), at.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +129,7 @@ func checkFile(t *testing.T, r *Random, data []byte) {
 }
 
 func TestEntriesAt(t *testing.T) {
-	data := sampleArchive(t, sampleFlags, 0)
+	data := sample(t, 0o755)
 	for path, want := range map[string]string{"": "/ /dir /dir/file /link", "dir": "/dir /dir/file", "link": "/link"} {
 		for name, a := range kinds(t, data) {
 			at, err := EntriesAt(t.Context(), a, path)

@@ -10,7 +10,7 @@ import (
 
 // TestDigests digests what was decoded by packing it again.
 func TestDigests(t *testing.T) {
-	archive := sampleArchive(t, sampleFlags, 3)
+	archive := sample(t, 0o755)
 	d := catar.NewDecoder(bytes.NewReader(archive), catar.DecoderOptions{})
 	at := &Entries{Decoder: d, All: nodes(d, "")}
 	for f, err := range at.All {

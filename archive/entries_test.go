@@ -3,7 +3,9 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -11,37 +13,41 @@ import (
 	"caravel/feature"
 )
 
-// sampleArchive is of a directory with a file of 300 kB, a link and a root with as
-// many attributes as one wants.
-func sampleArchive(t *testing.T, f feature.Flags, attributes int) []byte {
+var sampleFlags = (feature.Permissions | feature.Symlinks | feature.XAttrs | feature.SHA512_256).Normal()
+
+// sample is an archive of a directory with a program of 300 kB, and a link. mode
+// is the program's.
+func sample(t *testing.T, mode uint32) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	e, err := catar.NewEncoder(&b, f)
+	e, err := catar.NewEncoder(&b, sampleFlags)
+	for _, n := range []struct {
+		name string
+		catar.Entry
+	}{
+		{"", catar.Entry{Mode: catar.ModeDir | 0o755, XAttrs: []catar.XAttr{{Name: "user.a", Value: make([]byte, 60_000)}}}},
+		{"dir", catar.Entry{Mode: catar.ModeDir | 0o755}},
+		{"file", catar.Entry{Mode: catar.ModeRegular | mode, Size: 300_000}},
+		{"link", catar.Entry{Mode: catar.ModeLink | 0o777, Target: "dir/file"}},
+	} {
+		if err == nil && n.IsSymlink() {
+			err = e.End() // of dir
+		}
+		if err == nil {
+			err = e.Begin(n.name, &n.Entry)
+		}
+		if err == nil && n.IsRegular() {
+			_, err = io.CopyN(e, rand.NewChaCha8([32]byte{}), n.Size)
+		}
+	}
+	if err == nil {
+		err = e.End()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := catar.Entry{Mode: 0o40755}
-	for i := range attributes {
-		root.XAttrs = append(root.XAttrs, catar.XAttr{Name: "user." + strings.Repeat("a", i+1), Value: bytes.Repeat([]byte{7}, 60_000)})
-	}
-	write := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(e.Begin("", &root))
-	write(e.Begin("dir", &catar.Entry{Mode: 0o40755}))
-	write(e.Begin("file", &catar.Entry{Mode: 0o100644, Size: 300_000}))
-	_, err = e.Write(bytes.Repeat([]byte("contents"), 300_000/8))
-	write(err)
-	write(e.End())
-	write(e.Begin("link", &catar.Entry{Mode: 0o120777, Target: "dir/file"}))
-	write(e.End())
 	return b.Bytes()
 }
-
-var sampleFlags = (feature.Symlinks | feature.XAttrs | feature.SHA512_256).Normal()
 
 func paths(t *testing.T, seq func(func(Found, error) bool)) string {
 	t.Helper()
@@ -56,7 +62,7 @@ func paths(t *testing.T, seq func(func(Found, error) bool)) string {
 }
 
 func TestBelow(t *testing.T) {
-	archive := sampleArchive(t, sampleFlags, 0)
+	archive := sample(t, 0o755)
 	for path, want := range map[string]string{
 		"":         "/ /dir /dir/file /link",
 		"dir":      "/dir /dir/file",

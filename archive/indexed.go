@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -27,6 +28,18 @@ type IndexedOptions struct {
 	Workers   int              // requests in flight for what is read in order; 0: as many as image.StreamOptions has
 	ReadAhead prefetch.Options // of the files in it
 	Log       *slog.Logger     // nil: discard
+
+	// Sidecar gives the tree's sidecar, or nil if there is none. It is called
+	// when somebody begins to read here and there; nil: there is none.
+	Sidecar func(ctx context.Context) *tree.Sidecar
+
+	// Dropped is told once, and why, when the sidecar is not used, or not any
+	// more: the archive contradicts it; nil: nobody is told.
+	Dropped func(err error)
+
+	// Built is handed the sidecar file that Random.Complete could build of an
+	// archive that came without one; nil: it builds none.
+	Built func(sidecar []byte)
 }
 
 // An Image is what an index describes, with a memory of what was read. A
@@ -59,17 +72,56 @@ func (a *Indexed) options() image.StreamOptions {
 	return image.StreamOptions{InFlight: a.opt.Workers}
 }
 
-// Random fetches what is looked at.
+// Random fetches what is looked at. With a sidecar nothing is fetched to begin
+// with.
 func (a *Indexed) Random(ctx context.Context) (*Random, error) {
 	if a.image == nil {
 		a.image = a.begin()
 	}
-	hints := a.hints(store.Walk)
-	t, err := tree.Open(ctx, a.image.View(store.Demand), a.image.Size(), tree.Options{Want: hints.Want, Log: a.opt.Log})
+	opt := tree.Options{
+		Want:    a.hints(store.Walk).Want,
+		Ahead:   a.image.View(store.Walk),
+		Dropped: a.opt.Dropped,
+		Log:     a.opt.Log,
+	}
+	opt.Sidecar = a.sidecar(ctx)
+	r := &Random{bytes: a}
+	if opt.Sidecar == nil && a.opt.Built != nil {
+		opt.Record, r.whole = true, a.build
+	}
+	var err error
+	r.Tree, err = tree.Open(ctx, a.image.View(store.Demand), a.image.Size(), opt)
 	if err != nil {
 		return nil, err
 	}
-	return &Random{Tree: t, bytes: a}, nil
+	return r, nil
+}
+
+// sidecar is the one to be used; nil: none.
+func (a *Indexed) sidecar(ctx context.Context) *tree.Sidecar {
+	if a.opt.Sidecar == nil {
+		return nil
+	}
+	s := a.opt.Sidecar(ctx)
+	if s == nil || s.Size() == a.image.Size() {
+		return s
+	}
+	if a.opt.Dropped != nil {
+		a.opt.Dropped(fmt.Errorf("archive: the sidecar is of an archive of %d bytes, not %d", s.Size(), a.image.Size()))
+	}
+	return nil
+}
+
+// build makes the sidecar of a tree of which all is known.
+func (a *Indexed) build(t *tree.Tree) {
+	file, err := t.Sidecar(a.index.Sum())
+	if err != nil {
+		if a.opt.Log != nil {
+			a.opt.Log.Debug("no sidecar built", "err", err)
+		}
+		return
+	}
+	a.opt.Built(file)
 }
 
 // hints is the image for reading on demand, with hints in a class.

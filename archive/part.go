@@ -25,3 +25,11 @@ func (p part) ReadAt(ctx context.Context, b []byte, off int64) (int, error) {
 	}
 	return n, err
 }
+
+// Close ends the read-ahead of who reads the file.
+func (p part) Close() error {
+	if c, ok := p.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}

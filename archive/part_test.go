@@ -29,3 +29,24 @@ func TestPart(t *testing.T) {
 		}
 	}
 }
+
+// closing bytes remember that they were closed.
+type closing struct {
+	hintedBytes
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	return io.ErrClosedPipe
+}
+
+func TestPartClose(t *testing.T) {
+	c := new(closing)
+	if err := (part{c, 0, 0}).Close(); err != io.ErrClosedPipe || !c.closed {
+		t.Errorf("closed %v, %v", c.closed, err)
+	}
+	if err := (part{new(hintedBytes), 0, 0}).Close(); err != nil {
+		t.Error(err)
+	}
+}
