@@ -34,6 +34,56 @@ func benchFile(b *testing.B, flags int) int {
 	return fd
 }
 
+// BenchmarkPassthrough reads a file that the kernel reads by itself, beside the
+// file that it reads.
+func BenchmarkPassthrough(b *testing.B) {
+	canPass(b)
+	file := fileOf(b, 0, benchSize)
+	r := newBacked(benchSize)
+	r.file.Store(file)
+	_, path := mounted(b, fusefs.File{Size: benchSize, Reader: r}, fusefs.Options{})
+	for _, tt := range [][2]string{{"mounted", path}, {"itself", file.Name()}} {
+		fd, err := unix.Open(tt[1], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer unix.Close(fd)
+		b.Run("sequential, "+tt[0], func(b *testing.B) {
+			b.SetBytes(benchSize)
+			for b.Loop() {
+				readAll(b, fd)
+			}
+		})
+		b.Run("random, "+tt[0], func(b *testing.B) {
+			readRandom(b, fd, 1, b.Loop)
+		})
+		b.Run("open and close, "+tt[0], func(b *testing.B) {
+			for b.Loop() {
+				again, err := unix.Open(tt[1], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				unix.Close(again)
+			}
+		})
+	}
+	if n := r.reads.Load(); n != 0 {
+		b.Errorf("%d reads came here", n)
+	}
+}
+
+// readRandom reads 4 KiB here and there for as long as next says.
+func readRandom(b *testing.B, fd int, seed uint64, next func() bool) {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	buf := alignedPages(4096)
+	for next() {
+		if n, err := unix.Pread(fd, buf, 4096*rnd.Int64N(benchSize/4096)); n != len(buf) || err != nil {
+			b.Error(n, err)
+			return
+		}
+	}
+}
+
 func readAll(b *testing.B, fd int) {
 	b.Helper()
 	buf := alignedPages(1 << 20)
@@ -90,23 +140,13 @@ func BenchmarkRandom(b *testing.B) {
 				readAll(b, fd)
 			}
 			var seed atomic.Uint64
-			read := func(next func() bool) {
-				rnd := rand.New(rand.NewPCG(seed.Add(1), 0))
-				buf := alignedPages(4096)
-				for next() {
-					if n, err := unix.Pread(fd, buf, 4096*rnd.Int64N(benchSize/4096)); n != len(buf) || err != nil {
-						b.Error(n, err)
-						return
-					}
-				}
-			}
 			b.ReportAllocs()
 			if tt.readers == 1 {
-				read(b.Loop)
+				readRandom(b, fd, 1, b.Loop)
 				return
 			}
 			b.SetParallelism(tt.readers)
-			b.RunParallel(func(pb *testing.PB) { read(pb.Next) })
+			b.RunParallel(func(pb *testing.PB) { readRandom(b, fd, seed.Add(1), pb.Next) })
 		})
 	}
 }

@@ -25,6 +25,7 @@ const best = feature.Best | feature.SHA512_256
 // A fakeTree is a tree in memory. Its payloads lie in a row in a stream.
 type fakeTree struct {
 	flags   feature.Flags
+	known   bool         // says that all entries are in memory, as they are
 	entries []*fakeEntry // by ID
 	end     int64        // of the stream so far
 
@@ -96,6 +97,7 @@ func (t *fakeTree) count(op string) int {
 func (t *fakeTree) Flags() feature.Flags { return t.flags }
 func (t *fakeTree) Size() int64          { return t.end }
 func (t *fakeTree) Len() int             { return len(t.entries) - 1 }
+func (t *fakeTree) Known() bool          { return t.known }
 
 func (t *fakeTree) Name(id tree.ID) string    { return t.entries[id].name }
 func (t *fakeTree) Parent(id tree.ID) tree.ID { return t.entries[id].parent }
@@ -147,6 +149,10 @@ func (t *fakeTree) Entry(ctx context.Context, id tree.ID) (*catar.Node, error) {
 		return nil, err
 	}
 	return &catar.Node{Entry: t.entries[id].Entry, Name: t.entries[id].name}, nil
+}
+
+func (t *fakeTree) Confirm(ctx context.Context, id tree.ID) error {
+	return t.ask(ctx, "confirm", id, "")
 }
 
 func (t *fakeTree) Payload(id tree.ID) (off, n int64) { return t.entries[id].off, t.entries[id].Size }

@@ -34,7 +34,7 @@ type File struct {
 	// Open, if set, gives each opened file a Reader of its own, so that what
 	// is learnt from the order of its reads is not mixed with another's. It
 	// is called from many goroutines and must not wait. A Reader that is an
-	// io.Closer is closed after its last read.
+	// io.Closer is closed after its last read. It may be Backed.
 	Open func() Reader
 }
 
@@ -50,7 +50,7 @@ func MountFile(dir string, f File, opt Options) (*Mount, error) {
 		f.ModTime = time.Now()
 	}
 	opt = opt.withDefaults(f.Name)
-	return mount(dir, newOneFile(f, newRequests(opt.Log)), opt)
+	return mount(dir, newOneFile(f, opt), opt)
 }
 
 func (f *File) check() error {

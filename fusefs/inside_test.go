@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/catar/tree"
 )
 
 func TestCall(t *testing.T) {
@@ -79,5 +81,35 @@ func TestParseMount(t *testing.T) {
 		if got, ok := parseMount(line); ok {
 			t.Errorf("%q: %+v", line, got)
 		}
+	}
+}
+
+// Listings that nobody reads to the end make room for others.
+func TestListings(t *testing.T) {
+	var l listings
+	for dir := range tree.ID(2 * maxListings) {
+		l.put(dir, make([]tree.Child, dir))
+		l.put(dir, nil) // the second who asked for the same
+		if _, ok := l.get(0); !ok {
+			t.Fatalf("after %d the first is gone, which is used all the time", dir)
+		}
+	}
+	if len(l.all) != maxListings {
+		t.Errorf("%d listings, want %d", len(l.all), maxListings)
+	}
+	if all, ok := l.get(2*maxListings - 1); !ok || len(all) != 2*maxListings-1 {
+		t.Errorf("the last: %d, %v", len(all), ok)
+	}
+	if _, ok := l.get(1); ok {
+		t.Error("one that was not used is still there")
+	}
+	l.put(1000, make([]tree.Child, 2*maxChildren))
+	if _, ok := l.get(1000); !ok || len(l.all) != 1 || l.children != 2*maxChildren {
+		t.Errorf("a large one: %v, of %d, %d children", ok, len(l.all), l.children)
+	}
+	l.drop(1000)
+	l.drop(1000)
+	if _, ok := l.get(1000); ok || len(l.all) != 0 || l.children != 0 {
+		t.Errorf("dropped: %v, %d left, %d children", ok, len(l.all), l.children)
 	}
 }

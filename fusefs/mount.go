@@ -25,6 +25,7 @@ type Options struct {
 	Mkdir         bool         // make the mount's directory if it is not there, and remove it at the end
 	MaxReadAhead  int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
 	MaxBackground int          // read-ahead requests in flight; 0: 64
+	Passthrough   int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
 	Debug         bool         // log each request at level debug
 	Log           *slog.Logger // nil: discard
 }
@@ -37,6 +38,10 @@ func (o Options) withDefaults(name string) Options {
 	o.FSName = cmp.Or(o.FSName, name)
 	o.Subtype = cmp.Or(o.Subtype, "caravel")
 	o.MaxBackground = cmp.Or(o.MaxBackground, 64)
+	o.Passthrough = cmp.Or(o.Passthrough, 1<<20)
+	if os.Geteuid() != 0 {
+		o.Passthrough = -1
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -60,10 +65,9 @@ var patience = [...]time.Duration{10 * time.Millisecond, 40 * time.Millisecond, 
 type fileSystem interface {
 	fuse.RawFileSystem
 	serving() *requests
-	firstFile() string // some file below the root
-	hasXAttrs() bool   // whether there may be any: else the kernel does not ask
-	hasACLs() bool     // whether the kernel shall honour them
-	close()            // after the last request
+	hasXAttrs() bool // whether there may be any: else the kernel does not ask
+	hasACLs() bool   // whether the kernel shall honour them
+	close()          // after the last request
 }
 
 // A Mount is a file system in use. Its methods may be called from many
@@ -119,6 +123,10 @@ func (m *Mount) newServer(fd int, opt Options) (*fuse.Server, error) {
 	m.control = os.NewFile(uintptr(second), "/dev/fuse")
 	m.fs.serving().alive = m.alive
 
+	var without uint64
+	if opt.Passthrough < 0 { // which counts as one of the two levels that may be stacked
+		without = fuse.CAP_PASSTHROUGH
+	}
 	// Mounted already: the library takes the descriptor in place of a path.
 	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
 		MaxWrite:      maxRead,
@@ -130,6 +138,7 @@ func (m *Mount) newServer(fd int, opt Options) (*fuse.Server, error) {
 		DisableSplice:            true,
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
+		DisabledCapabilities:     without,
 		Debug:                    opt.Debug,
 		// It speaks of requests whose process died meanwhile, and the like.
 		Logger:       slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
@@ -154,7 +163,7 @@ func (m *Mount) settle(opt Options) error {
 		return fmt.Errorf("fusefs: %s: %w", m.Dir, err)
 	}
 	m.device = st.Dev
-	refusePoll(filepath.Join(m.Dir, m.fs.firstFile()))
+	refusePoll(filepath.Join(m.Dir, pollEntry))
 	if opt.MaxReadAhead > 128<<10 {
 		if err := setReadAhead(st.Dev, opt.MaxReadAhead); err != nil {
 			m.log.Debug("read-ahead stays the kernel's", "dir", m.Dir, "err", err)
@@ -162,6 +171,10 @@ func (m *Mount) settle(opt Options) error {
 	}
 	return nil
 }
+
+// pollEntry is a file that the library adds to each root, and never lists, for
+// just this.
+const pollEntry = ".go-fuse-epoll-hack"
 
 // refusePoll has the kernel poll a file once and learn that there is no such
 // thing. Else it asks when this process first opens a file of its own mount:

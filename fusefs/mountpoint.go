@@ -66,6 +66,10 @@ func resolve(dir string) (string, error) {
 // clearDead unmounts what killed processes have left on path, and refuses one
 // of ours that lives.
 func clearDead(path string, opt Options) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err == nil && fs.Type != unix.FUSE_SUPER_MAGIC {
+		return nil // without reading a table of thousands of mounts
+	}
 	for {
 		all, err := mounts()
 		if err != nil {
@@ -76,7 +80,6 @@ func clearDead(path string, opt Options) error {
 			return nil
 		}
 		// Attributes are the kernel's for ever; statfs is asked each time.
-		var fs unix.Statfs_t
 		err = unix.Statfs(path, &fs)
 		if !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
 			return fmt.Errorf("fusefs: %s: %s is mounted there already", path, opt.Subtype)

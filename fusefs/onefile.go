@@ -26,17 +26,28 @@ type oneFile struct {
 	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
 	file               File
 	requests           *requests
+	backings           *backings
 	readers            handles[Reader] // used if file.Open is set
+	kernel             *fuse.InitIn    // what it can do
 }
 
-func newOneFile(f File, r *requests) *oneFile {
-	return &oneFile{RawFileSystem: fuse.NewDefaultRawFileSystem(), file: f, requests: r}
+func newOneFile(f File, opt Options) *oneFile {
+	return &oneFile{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		file:          f,
+		requests:      newRequests(opt.Log),
+		backings:      newBackings(opt.Passthrough, opt.Log),
+	}
+}
+
+func (f *oneFile) Init(s *fuse.Server) {
+	f.kernel = s.KernelSettings()
+	f.backings.start(s)
 }
 
 func (f *oneFile) String() string     { return f.file.Name }
 func (f *oneFile) name() string       { return f.file.Name }
 func (f *oneFile) serving() *requests { return f.requests }
-func (f *oneFile) firstFile() string  { return f.file.Name }
 func (f *oneFile) hasXAttrs() bool    { return false }
 func (f *oneFile) hasACLs() bool      { return false }
 
@@ -91,8 +102,7 @@ func (f *oneFile) attr(node uint64, a *fuse.Attr) fuse.Status {
 }
 
 func (f *oneFile) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
-	return fuse.OK
+	return openDir(f.kernel, out)
 }
 
 // entries are those of the root, in the order of their offsets.
@@ -133,19 +143,25 @@ func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		return fuse.Status(unix.EISDIR)
 	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	if f.file.Open == nil {
-		return fuse.OK
+	r := f.file.Reader
+	if f.file.Open != nil {
+		r = f.file.Open()
+		var ok bool
+		if out.Fh, ok = f.readers.add(r); !ok { // closed meanwhile
+			closeReader(r)
+			return fuse.EIO
+		}
 	}
-	r := f.file.Open()
-	var ok bool
-	if out.Fh, ok = f.readers.add(r); !ok { // closed meanwhile
-		closeReader(r)
-		return fuse.EIO
+	if f.backings.counts(f.file.Size) && !f.backings.shared(fileNode, out) {
+		f.backings.open(fileNode, f.file.Size, backing(r), out)
 	}
 	return fuse.OK
 }
 
 func (f *oneFile) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if f.backings.counts(f.file.Size) {
+		f.backings.release(fileNode)
+	}
 	if r, ok := f.readers.remove(in.Fh); ok {
 		closeReader(r)
 	}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -30,12 +31,14 @@ type Tree interface {
 	Flags() feature.Flags
 	Size() int64               // of the archive in bytes
 	Len() int                  // entries seen so far
+	Known() bool               // whether those are all that there are
 	Attr(id tree.ID) tree.Attr // the zero Attr for an ID that was never given
 	Name(id tree.ID) string    // in its directory; "" of the root
 	Parent(id tree.ID) tree.ID // its directory; of the root the root
 	Lookup(ctx context.Context, dir tree.ID, name string) (tree.Attr, error)
 	Children(ctx context.Context, dir tree.ID) ([]tree.Child, error) // always in the same order
 	Entry(ctx context.Context, id tree.ID) (*catar.Node, error)
+	Confirm(ctx context.Context, id tree.ID) error // that the archive says of the entry what Attr says; cheap once it did
 	Payload(id tree.ID) (off, n int64)
 	Target(ctx context.Context, id tree.ID) (string, error)
 }
@@ -49,15 +52,13 @@ var _ Tree = (*tree.Tree)(nil)
 // For each file that is opened and read, open gives a Reader of the size bytes
 // of the archive from off on, which counts its offsets from there: what it
 // learns from the order of one file's reads is not mixed with another's. open is
-// called from many goroutines and must not wait. A Reader that is an io.Closer
-// is closed after its last read.
+// called from many goroutines and must not wait: by the first read, or for a file
+// of Options.Passthrough bytes when it is opened, since its Reader may be
+// [Backed]. A Reader that is an io.Closer is closed after its last read.
 func MountTree(dir string, t Tree, open func(off, size int64) Reader, opt Options) (*Mount, error) {
 	opt = opt.withDefaults("caravel")
-	return mount(dir, newTreeFS(t, open, newRequests(opt.Log)), opt)
+	return mount(dir, newTreeFS(t, open, opt), opt)
 }
-
-// pollEntry is a file that the library adds to each root and never lists.
-const pollEntry = ".go-fuse-epoll-hack"
 
 // treeFS is a tree in the kernel's protocol. The number of a node is that of
 // the tree's entry, so nothing is kept here of what the kernel knows or forgets.
@@ -67,23 +68,32 @@ type treeFS struct {
 	flags              feature.Flags
 	open               func(off, size int64) Reader
 	requests           *requests
+	backings           *backings
 	files              handles[*treeFile]
-	dirs               handles[*listing]
+	listings           listings
+	plain              func() bool  // whether none of the entries seen so far has attributes; asked once all were seen
+	kernel             *fuse.InitIn // what it can do
 }
 
-func newTreeFS(t Tree, open func(off, size int64) Reader, r *requests) *treeFS {
+func newTreeFS(t Tree, open func(off, size int64) Reader, opt Options) *treeFS {
 	return &treeFS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		tree:          t,
 		flags:         t.Flags(),
 		open:          open,
-		requests:      r,
+		requests:      newRequests(opt.Log),
+		backings:      newBackings(opt.Passthrough, opt.Log),
+		plain:         sync.OnceValue(func() bool { return isPlain(t) }),
 	}
+}
+
+func (f *treeFS) Init(s *fuse.Server) {
+	f.kernel = s.KernelSettings()
+	f.backings.start(s)
 }
 
 func (f *treeFS) String() string     { return "tree" }
 func (f *treeFS) serving() *requests { return f.requests }
-func (f *treeFS) firstFile() string  { return pollEntry }
 func (f *treeFS) hasACLs() bool      { return f.flags&feature.ACL != 0 }
 
 func (f *treeFS) hasXAttrs() bool {
@@ -95,7 +105,6 @@ func (f *treeFS) close() {
 	for _, file := range f.files.close() {
 		file.close()
 	}
-	f.dirs.close()
 }
 
 // attr finds what is known of the entry that a node number stands for.

@@ -16,7 +16,7 @@ import (
 )
 
 // goTree is as large as the tree of the Go distribution: 16,720 entries. Where
-// f keeps attributes, all of them have some that ls asks for in vain.
+// f keeps attributes, there are none, which ls finds out for each.
 func goTree(f feature.Flags) *fakeTree {
 	tr := newFakeTree(f)
 	for top := range 20 {
@@ -34,8 +34,12 @@ func goTree(f feature.Flags) *fakeTree {
 // BenchmarkTreeWalk lets a program see a whole tree: by a new mount, or again.
 func BenchmarkTreeWalk(b *testing.B) {
 	for _, program := range [][]string{{"find"}, {"find", "-ls"}, {"ls", "-lR"}} {
-		for name, f := range map[string]feature.Flags{"": best, ", no xattrs": feature.Unix} {
-			tr := goTree(f)
+		for name, opt := range map[string]struct {
+			flags feature.Flags
+			known bool
+		}{"": {best, false}, ", known": {best, true}, ", no xattrs": {feature.Unix, false}} {
+			tr := goTree(opt.flags)
+			tr.known = opt.known
 			walk := func(m *fusefs.Mount) {
 				cmd := exec.Command(program[0], append([]string{m.Dir}, program[1:]...)...)
 				if err := cmd.Run(); err != nil {

@@ -3,7 +3,10 @@
 package fusefs
 
 import (
+	"context"
+	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -11,15 +14,24 @@ import (
 )
 
 // A treeFile is a regular file that was opened. It gets its Reader when it is
-// first read: of a file that the kernel has in memory it never is.
+// first read, or if it is large: of a small file that the kernel has in memory
+// there never is one.
 type treeFile struct {
-	fs     *treeFS
-	attr   tree.Attr
-	once   sync.Once
-	reader Reader // set by once
+	fs        *treeFS
+	attr      tree.Attr
+	once      sync.Once
+	reader    Reader      // set by once
+	confirmed atomic.Bool // the archive says of the file what the tree says
 }
 
+var _ Reader = (*treeFile)(nil)
+
 func (t *treeFile) name() string { return t.fs.path(t.attr.ID) }
+
+func (t *treeFile) own() Reader {
+	t.once.Do(func() { t.reader = t.fs.open(t.fs.tree.Payload(t.attr.ID)) })
+	return t.reader
+}
 
 func (t *treeFile) close() {
 	t.once.Do(func() {})
@@ -28,23 +40,67 @@ func (t *treeFile) close() {
 	}
 }
 
-func (f *treeFS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+// ReadAt reads no byte of a file that is not confirmed. The first read waits
+// for both at the same time.
+func (t *treeFile) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if t.confirmed.Load() {
+		return t.own().ReadAt(ctx, p, off)
+	}
+	record := make(chan error, 1)
+	go func() { record <- t.fs.tree.Confirm(ctx, t.attr.ID) }()
+	n, err := t.own().ReadAt(ctx, p, off)
+	if wrong := <-record; wrong != nil {
+		return 0, wrong
+	}
+	t.confirmed.Store(true)
+	return n, err
+}
+
+// backing is the file that the kernel may read instead, if there is one now. It
+// waits until the entry is confirmed: later nobody asks.
+func (t *treeFile) backing(signal <-chan struct{}, pid uint32) *os.File {
+	file := backing(t.own())
+	if file == nil {
+		return nil
+	}
+	ctx := t.fs.requests.begin(signal, pid)
+	if ctx == nil {
+		return nil
+	}
+	defer t.fs.requests.finish(ctx)
+	if err := t.fs.tree.Confirm(ctx, t.attr.ID); err != nil {
+		return nil // which is for the first read to say
+	}
+	t.confirmed.Store(true)
+	return file
+}
+
+func (f *treeFS) Open(signal <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	a, st := f.attr(in.NodeId)
 	if st != fuse.OK {
 		return st
 	}
+	file := &treeFile{fs: f, attr: a}
 	var ok bool
-	if out.Fh, ok = f.files.add(&treeFile{fs: f, attr: a}); !ok {
+	if out.Fh, ok = f.files.add(file); !ok {
 		return fuse.EIO
 	}
 	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if f.backings.counts(a.Size) && !f.backings.shared(in.NodeId, out) {
+		f.backings.open(in.NodeId, a.Size, file.backing(signal, in.Pid), out)
+	}
 	return fuse.OK
 }
 
 func (f *treeFS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	if file, ok := f.files.remove(in.Fh); ok {
-		file.close()
+	file, ok := f.files.remove(in.Fh)
+	if !ok {
+		return
 	}
+	if f.backings.counts(file.attr.Size) {
+		f.backings.release(in.NodeId)
+	}
+	file.close()
 }
 
 // Flush has nothing to do; ENOSYS saves a round trip at each close.
@@ -59,10 +115,9 @@ func (f *treeFS) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if in.Offset >= size {
 		return fuse.ReadResultData(nil), fuse.OK
 	}
-	file.once.Do(func() { file.reader = f.open(f.tree.Payload(file.attr.ID)) })
 	// The last page of a file reaches beyond its end; the kernel fills it up.
 	p := buf[:min(uint64(len(buf)), size-in.Offset)]
-	if st := f.requests.fill(signal, in.Pid, file, file.reader, p, int64(in.Offset)); st != fuse.OK {
+	if st := f.requests.fill(signal, in.Pid, file, file, p, int64(in.Offset)); st != fuse.OK {
 		return nil, st
 	}
 	return fuse.ReadResultData(p), fuse.OK

@@ -26,9 +26,10 @@ func hangingTree() (tr *fakeTree, started, cancelled chan int64, free chan struc
 	tr.add(dir, "file", catar.Entry{Mode: 0o100644, Size: 5, XAttrs: []catar.XAttr{{Name: "user.n", Value: []byte("v")}}})
 	link := tr.add(tree.Root, "link", catar.Entry{Mode: 0o120777, Target: "dir"})
 	attr := tr.add(tree.Root, "xattr", catar.Entry{Mode: 0o100644, XAttrs: []catar.XAttr{{Name: "user.n", Value: []byte("v")}}})
+	file := tr.file(tree.Root, "zfile", 5) // at 605 of the stream; it hangs when it is to be confirmed
 	started, cancelled, free = make(chan int64, 100), make(chan int64, 100), make(chan struct{})
 	tr.before = func(ctx context.Context, op string, id tree.ID, name string) error {
-		if id != dir && id != link && id != attr {
+		if id != dir && id != link && id != attr && id != file {
 			return nil
 		}
 		started <- int64(id)
@@ -48,13 +49,16 @@ var waiting = map[string]func(dir string) *exec.Cmd{
 	"lookup":   func(dir string) *exec.Cmd { return exec.Command("stat", "-c", "%s", dir+"/dir/file") },
 	"readdir":  func(dir string) *exec.Cmd { return exec.Command("ls", "-U", dir+"/dir") },
 	"readlink": func(dir string) *exec.Cmd { return exec.Command("readlink", dir+"/link") },
+	"read": func(dir string) *exec.Cmd {
+		return exec.Command("dd", "if="+dir+"/zfile", "bs=4096", "iflag=direct", "status=none")
+	},
 	"getxattr": func(dir string) *exec.Cmd {
 		return exec.Command("getfattr", "--absolute-names", "--only-values", "-n", "user.n", dir+"/xattr")
 	},
 }
 
 func TestTreeKilledWaiter(t *testing.T) {
-	need(t, "stat", "ls", "readlink", "getfattr")
+	need(t, "stat", "ls", "readlink", "getfattr", "dd")
 	for name, command := range waiting {
 		t.Run(name, func(t *testing.T) {
 			tr, started, cancelled, _ := hangingTree()
@@ -77,8 +81,8 @@ func TestTreeKilledWaiter(t *testing.T) {
 
 // A signal that the process lives through is no reason to fail what it asked.
 func TestTreeSignalledWaiter(t *testing.T) {
-	need(t, "stat", "ls", "readlink", "getfattr")
-	for name, out := range map[string]string{"lookup": "5\n", "readdir": "file\n", "readlink": "dir\n", "getxattr": "v"} {
+	need(t, "stat", "ls", "readlink", "getfattr", "dd")
+	for name, out := range map[string]string{"read": string(want(605, 5)), "lookup": "5\n", "readdir": "file\n", "readlink": "dir\n", "getxattr": "v"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr, started, cancelled, free := hangingTree()
@@ -106,7 +110,7 @@ func TestTreeSignalledWaiter(t *testing.T) {
 }
 
 func TestTreeUnmountWhileWaiting(t *testing.T) {
-	need(t, "stat", "ls", "readlink", "getfattr")
+	need(t, "stat", "ls", "readlink", "getfattr", "dd")
 	tr, started, cancelled, _ := hangingTree()
 	m := mountedTree(t, tr, fusefs.Options{})
 	var all sync.WaitGroup

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"caravel/catar"
+	"caravel/catar/tree"
 	"caravel/feature"
 )
 
@@ -69,7 +70,7 @@ func (f *treeFS) GetXAttr(signal <-chan struct{}, h *fuse.InHeader, name string,
 		return 0, st
 	}
 	if !a.XAttrs {
-		return 0, fuse.ENODATA
+		return 0, f.noXAttrs(fuse.ENODATA)
 	}
 	n, st := f.node(signal, h.Pid, a.ID)
 	if st != fuse.OK {
@@ -82,6 +83,26 @@ func (f *treeFS) GetXAttr(signal <-chan struct{}, h *fuse.InHeader, name string,
 	return give(dest, value)
 }
 
+// noXAttrs is the answer for an entry without attributes. The kernel keeps none
+// of them; but where it is told that there is no such thing it never asks again,
+// and ls -l asks for each entry.
+func (f *treeFS) noXAttrs(here fuse.Status) fuse.Status {
+	if f.tree.Known() && f.plain() {
+		return fuse.ENOSYS
+	}
+	return here
+}
+
+// isPlain reports whether none of the entries seen so far has attributes.
+func isPlain(t Tree) bool {
+	for id := range tree.ID(t.Len()) {
+		if t.Attr(tree.Root + id).XAttrs {
+			return false
+		}
+	}
+	return true
+}
+
 // give copies b to dest, which is empty if only the length is asked for.
 func give(dest, b []byte) (uint32, fuse.Status) {
 	if len(dest) < len(b) {
@@ -92,8 +113,11 @@ func give(dest, b []byte) (uint32, fuse.Status) {
 
 func (f *treeFS) ListXAttr(signal <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	a, st := f.attr(h.NodeId)
-	if st != fuse.OK || !a.XAttrs {
+	if st != fuse.OK {
 		return 0, st
+	}
+	if !a.XAttrs {
+		return 0, f.noXAttrs(fuse.OK)
 	}
 	n, st := f.node(signal, h.Pid, a.ID)
 	if st != fuse.OK {

@@ -1,0 +1,102 @@
+//go:build linux
+
+package fusefs_test
+
+import (
+	"maps"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"caravel/catar"
+	"caravel/catar/tree"
+	"caravel/feature"
+	"caravel/fusefs"
+
+	"golang.org/x/sys/unix"
+)
+
+var requestLine = regexp.MustCompile(`rx \d+: ([A-Z_0-9]+)`)
+
+// requests are by kind what the kernel has asked since the last time, but for
+// what comes behind the end of what a program does.
+func (n *notes) requests() map[string]int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kinds := map[string]int{}
+	for _, m := range requestLine.FindAllSubmatch(n.b.Bytes(), -1) {
+		if kind := string(m[1]); kind != "RELEASE" && kind != "RELEASEDIR" {
+			kinds[kind]++
+		}
+	}
+	n.b.Reset()
+	return kinds
+}
+
+// What the kernel has seen once it does not ask for again, but for the opening of
+// files, and for attributes where there are some.
+func TestTreeKept(t *testing.T) {
+	need(t, "sh", "ls", "stat", "find", "readlink", "cat", "getfattr")
+	commands := []struct {
+		line    string
+		again   map[string]int // requests the second time
+		attrs   bool           // and again for attributes, where there may be some
+		failing bool
+	}{
+		{line: "ls -lR D", attrs: true},
+		{line: "ls -laR D/dir/below", attrs: true},
+		{line: "find D -ls"},
+		{line: "stat D/dir/file"},
+		{line: "stat D/dir/none", failing: true},
+		{line: "stat D/dir/link/none", failing: true},
+		{line: "readlink D/dir/link"},
+		{line: "cat D/dir/file", again: map[string]int{"OPEN": 1}},
+		{line: "cat D/dir/link", again: map[string]int{"OPEN": 1}},
+		{line: "getfattr -d -m - D/dir/file", attrs: true},
+	}
+	for _, tt := range []struct {
+		name         string
+		flags        feature.Flags
+		attrs, known bool
+	}{
+		{"no attributes possible", feature.Unix, false, false},
+		{"none there, which is known", best, false, true},
+		{"some there", best, true, true},
+		{"none there, which is not known", best, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := newFakeTree(tt.flags)
+			tr.known = tt.known
+			dir := tr.dir(tree.Root, "dir")
+			tr.dir(dir, "below")
+			tr.file(dir, "file", 10_000)
+			tr.add(dir, "link", catar.Entry{Mode: unix.S_IFLNK | 0o777, Target: "file"})
+			if tt.attrs {
+				tr.add(dir, "xattr", catar.Entry{Mode: unix.S_IFREG | 0o644, XAttrs: []catar.XAttr{{Name: "user.n", Value: []byte("v")}}})
+			}
+			log := new(notes)
+			m := mountedTree(t, tr, fusefs.Options{Debug: true, Log: log.debugger()})
+			for _, cmd := range commands {
+				for round := range 2 {
+					log.requests()
+					out, err := exec.Command("sh", "-c", strings.ReplaceAll(cmd.line, "D", m.Dir)).CombinedOutput()
+					mayFail := cmd.failing || strings.HasPrefix(cmd.line, "getfattr")
+					if err != nil && !mayFail {
+						t.Fatalf("%s: %v\n%s", cmd.line, err, out)
+					}
+					if round == 0 {
+						continue
+					}
+					got := log.requests()
+					asked := got["GETXATTR"]+got["LISTXATTR"] > 0 // how often, is for the version of ls to say
+					delete(got, "GETXATTR")
+					delete(got, "LISTXATTR")
+					if want := cmd.attrs && (tt.attrs || tt.flags == best && !tt.known); asked != want || !maps.Equal(got, cmd.again) {
+						t.Errorf("%s: the kernel asked again: %v, want %v; for attributes: %v, want %v", cmd.line, got, cmd.again, asked, want)
+					}
+				}
+			}
+		})
+	}
+}
