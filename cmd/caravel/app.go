@@ -30,6 +30,8 @@ func commands() []*cli.Command {
 		catCommand(),
 		listChunksCommand(),
 		nbdServerCommand(),
+		profileCommand(),
+		treeCommand(),
 		demoCommand(),
 		versionCommand(),
 		helpCommand(),

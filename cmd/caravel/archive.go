@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 
 	"caravel/archive"
+	"caravel/catar/tree"
 	"caravel/catar/walk"
 )
 
@@ -20,24 +22,37 @@ func (o *lazyOpener) openArchive(ctx context.Context, location string, k kind, p
 	case archiveKind:
 		return archive.NewFile(location, o.where, o.log), nil
 	case archiveIndex:
-		src, err := o.image(ctx, location)
+		src, err := o.image(ctx, location, o.treeReading())
 		if err != nil {
 			return nil, err
 		}
-		return o.indexed(src), nil
+		a, _ := o.indexed(src)
+		return a, nil
 	case folderKind:
 		return archive.NewFolder(location, pack.archive(), walk.Options{Log: o.log}), nil
 	}
 	return nil, fmt.Errorf("%s: holds a disk image, not a tree", location)
 }
 
-// indexed is the archive of an index that was opened.
-func (o *lazyOpener) indexed(src *openedImage) *archive.Indexed {
-	return archive.NewIndexed(src.index, src.store, func() archive.Image { return o.cached(src) }, archive.IndexedOptions{
-		Workers:   o.opt.workers,
-		ReadAhead: o.readAhead(src),
-		Log:       o.log,
+// treeReading is how the tree of an index is read here and there.
+func (o *lazyOpener) treeReading() reading {
+	return reading{sides: append(o.opt.treeSide(), o.profileSide()...), once: o.once}
+}
+
+// indexed is the archive of an index that was opened, and the image that it is
+// read from here and there, begun when somebody does.
+func (o *lazyOpener) indexed(src *openedImage) (*archive.Indexed, func() *cachedImage) {
+	return o.indexedAs(src, archive.IndexedOptions{
+		Sidecar: func(ctx context.Context) *tree.Sidecar { return o.sidecar(ctx, src) },
+		Dropped: func(err error) { o.dropSidecar(src, err) },
+		Built:   o.keepsSidecar(src),
 	})
+}
+
+func (o *lazyOpener) indexedAs(src *openedImage, opt archive.IndexedOptions) (*archive.Indexed, func() *cachedImage) {
+	img := sync.OnceValue(func() *cachedImage { return o.cache(src) })
+	opt.Workers, opt.ReadAhead, opt.Log = o.opt.workers, o.readAhead(src), o.log
+	return archive.NewIndexed(src.Index, src.store, func() archive.Image { return img() }, opt), img
 }
 
 // unpinnable says that nothing vouches for what is at a location, although the

@@ -2,44 +2,91 @@ package main
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"caravel/blockcache"
+	"caravel/index"
 	"caravel/prefetch"
+	"caravel/store"
 )
 
-// A cachedImage is an image of which memory has what was read.
+// A cachedImage is an image that is read lazily, and what works for it in the
+// background.
 type cachedImage struct {
 	*blockcache.Image
-	stop context.CancelFunc // of the sweep
-	done chan struct{}      // closed when that has ended
+	src      *openedImage
+	from     *lazyOpener
+	recorder *prefetch.Recorder // nil: nothing is recorded
+	files    *treeFiles         // the materialised ones of a tree; nil: none are
+
+	used func() // tells the cache on disk how much the materialised file takes
+
+	life context.Context // of the background
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu       sync.Mutex
+	index    *index.Index         // nil: not here yet; guarded by mu
+	file     *blockcache.File     // all of it, materialised; nil: no, or not yet; guarded by mu
+	replayed prefetch.ReplayStats // guarded by mu
+	swept    prefetch.SweepStats  // guarded by mu
 }
 
-// cached begins to read an image lazily, and to sweep it into the cache, if
-// there is one.
-func (o *lazyOpener) cached(src *openedImage) *cachedImage {
-	c := &cachedImage{
-		Image: blockcache.New(src.index, src.store, blockcache.Options{Memory: o.memory, Log: o.log}),
-		done:  make(chan struct{}),
+// cache begins to read an image lazily.
+func (o *lazyOpener) cache(src *openedImage) *cachedImage {
+	o.heap.add(src.Table.Len(), rowBytes)
+	c := &cachedImage{src: src, from: o, index: src.Index, used: func() {}}
+	c.life, c.end = context.WithCancel(context.Background())
+	opt := blockcache.Options{Memory: o.memory, Kept: src.kept, Log: o.log}
+	if o.lazy.record != "" {
+		c.recorder = prefetch.NewRecorder(src.Table.Len())
+		opt.Touched = c.recorder.Touch
 	}
-	var sweeping context.Context
-	sweeping, c.stop = context.WithCancel(context.Background())
-	go func() {
-		defer close(c.done)
-		if src.kept != nil && !o.noSweep {
-			_, _ = prefetch.Sweep(sweeping, src.index, src.store, src.kept, prefetch.SweepOptions{Log: o.log}) // ends with us
-		}
-	}()
+	c.Image = blockcache.New(src.Table, src.store, opt)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.cached = append(o.cached, c)
 	return c
 }
 
-// readAhead suits an image.
+// readAhead suits the readers of an image.
 func (o *lazyOpener) readAhead(src *openedImage) prefetch.Options {
-	return prefetch.Options{Memory: o.opt.memory, Chunk: int64(src.index.Params.Avg)}
+	return prefetch.Options{
+		Memory:  o.opt.memory,
+		Chunk:   int64(src.Table.Chunking().Avg),
+		Metered: o.lazy.metered,
+		Group:   &src.ahead,
+	}
+}
+
+// newReader is a reader of a stream of the image.
+func (c *cachedImage) newReader() *prefetch.Reader {
+	return prefetch.NewReader(c.View(store.Demand), c.View(store.ReadAhead), c.from.readAhead(c.src))
+}
+
+// whole is the image's index; nil if it is not here yet.
+func (c *cachedImage) whole() *index.Index {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index
+}
+
+// materialised is the file that the image is assembled in, or nil.
+func (c *cachedImage) materialised() *blockcache.File {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.file
 }
 
 // Close ends what is under way.
 func (c *cachedImage) Close() error {
-	c.stop()
-	<-c.done
-	return c.Image.Close()
+	c.end()
+	c.work.Wait()
+	err := errors.Join(c.Image.Close(), c.files.close())
+	if file := c.materialised(); file != nil {
+		err = errors.Join(err, file.Close())
+		c.used()
+	}
+	return err
 }

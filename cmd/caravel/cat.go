@@ -77,11 +77,11 @@ func catTo(ctx context.Context, std streams, in, out string, opt catOptions) err
 func catImage(ctx context.Context, std streams, in string, opt catOptions) error {
 	from := newOpener(std, opt.source, opt.log.logger(std.err))
 	defer from.Close()
-	img, err := from.image(ctx, in)
+	img, err := from.image(ctx, in, reading{once: opt.offset == 0 && opt.length == 0})
 	if err != nil {
 		return err
 	}
-	size := img.index.Size()
+	size := img.Index.Size()
 	if opt.offset > size {
 		return fmt.Errorf("%s: offset %d is behind the end, at %d", in, opt.offset, size)
 	}
@@ -89,7 +89,7 @@ func catImage(ctx context.Context, std streams, in string, opt catOptions) error
 	if opt.length > 0 {
 		n = min(n, opt.length)
 	}
-	err = image.Stream(ctx, img.index, img.store, std.out, opt.offset, n, image.StreamOptions{InFlight: opt.source.workers})
+	err = image.Stream(ctx, img.Index, img.store, std.out, opt.offset, n, image.StreamOptions{InFlight: opt.source.workers})
 	if err == nil && n < opt.length {
 		err = fmt.Errorf("%s: the image ends at %d, %d bytes before what was asked for", in, size, opt.length-n)
 	}

@@ -230,8 +230,10 @@ func (d *demonstration) caravel(args ...string) error {
 	return explain(args[0], err)
 }
 
-// demoEnv keeps the user's own store out of the demo.
-func demoEnv() []string { return append(os.Environ(), "CASYNC_STORE=") }
+// demoEnv keeps the user's own store and cache out of the demo.
+func demoEnv() []string {
+	return append(os.Environ(), "CASYNC_STORE=", "CARAVEL_CACHE_DIR="+noCache)
+}
 
 // explain adds what the command said to its exit status.
 func explain(command string, err error) error {

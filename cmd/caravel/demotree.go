@@ -53,7 +53,7 @@ func (d *demonstration) browse(names []string, one string) error {
 	}
 	d.origin.Reset()
 	began := time.Now()
-	p, line, err := d.start("mount", d.origin.URL()+"/tree/tree.caidx", "tree")
+	p, line, err := d.start("mount", "--no-sweep", d.origin.URL()+"/tree/tree.caidx", "tree")
 	if err != nil {
 		d.say("    Not on this machine: %v", err)
 		return nil

@@ -45,7 +45,7 @@ its own; no more than that is fetched.
 		),
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobKind, blobIndex, folderKind),
-		}, packFlags(&opt.pack), sourceFlags(&opt.source), logFlags(&opt.log)),
+		}, packFlags(&opt.pack), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case opt.pack.features.wantsHelp():
@@ -65,7 +65,7 @@ its own; no more than that is fetched.
 }
 
 func digest(ctx context.Context, std streams, in, path string, opt digestOptions) (chunker.ID, error) {
-	from := newLazyOpener(std, lazyOptions{source: opt.source, noSweep: true}, opt.log.logger(std.err))
+	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
 	defer from.Close()
 	k := digestKind(in, path, opt.what)
 	switch {
@@ -123,12 +123,12 @@ func digestKind(location, path string, what kind) kind {
 
 // digestImage digests what an index describes.
 func (o *lazyOpener) digestImage(ctx context.Context, in string) (chunker.ID, error) {
-	img, err := o.image(ctx, in)
+	img, err := o.image(ctx, in, reading{once: true})
 	if err != nil {
 		return chunker.ID{}, err
 	}
-	h := img.index.Digest().New()
-	err = image.Stream(ctx, img.index, img.store, h, 0, img.index.Size(), image.StreamOptions{InFlight: o.opt.workers})
+	h := img.Index.Digest().New()
+	err = image.Stream(ctx, img.Index, img.store, h, 0, img.Index.Size(), image.StreamOptions{InFlight: o.opt.workers})
 	return chunker.ID(h.Sum(nil)), err
 }
 
@@ -176,7 +176,7 @@ func digestEntry(ctx context.Context, a archive.Archive, path string) (chunker.I
 	if err != nil {
 		return chunker.ID{}, err
 	}
-	n, err := t.Entry(ctx, at.ID)
+	n, err := t.Stat(ctx, at.ID)
 	if err != nil {
 		return chunker.ID{}, err
 	}

@@ -68,7 +68,7 @@ is written in place, after its size was checked. Every chunk is verified.
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, withFlags(&opt.features, "restore"), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
+		}, withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
 			&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the image names", Value: digestValue(new(chunker.Digest)), Hidden: true},
 		}),
 		Action: func(c *cli.Context) error {
@@ -148,7 +148,7 @@ func (e *extraction) kind() (kind, error) {
 
 // extract returns what there is to report.
 func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
-	from := newLazyOpener(e.std, lazyOptions{source: e.source, noSweep: true}, e.log.logger(e.shown))
+	from := newLazyOpener(e.std, lazyOptions{source: e.source}, e.log.logger(e.shown))
 	defer from.Close()
 	if k == archiveKind {
 		a, err := from.openArchive(ctx, e.in, k, packOptions{})
@@ -157,13 +157,18 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 		}
 		return e.tree(ctx, from, a)
 	}
-	img, err := from.image(ctx, e.in)
+	as := reading{once: e.path == ""}
+	if k != blobIndex {
+		as.sides = e.source.treeSide()
+	}
+	img, err := from.image(ctx, e.in, as)
 	if err != nil {
 		return nil, err
 	}
-	if cmp.Or(k, kindOfIndex(img.index)) == archiveIndex {
-		e.shown.Total(img.index.Size())
-		return e.tree(ctx, from, from.indexed(img))
+	if cmp.Or(k, kindOfIndex(img.Index)) == archiveIndex {
+		e.shown.Total(img.Index.Size())
+		a, _ := from.indexed(img)
+		return e.tree(ctx, from, a)
 	}
 	return e.blob(ctx, img)
 }
@@ -180,16 +185,16 @@ func (e *extraction) blob(ctx context.Context, img *openedImage) (any, error) {
 	if e.path != "" {
 		return nil, e.noEntry()
 	}
-	e.shown.Total(img.index.Size())
+	e.shown.Total(img.Index.Size())
 	_ = notify.Send(notify.Ready) // nobody need listen
 	if e.out == "-" {
-		err := image.Stream(ctx, img.index, img.store, e.std.out, 0, img.index.Size(), image.StreamOptions{
+		err := image.Stream(ctx, img.Index, img.store, e.std.out, 0, img.Index.Size(), image.StreamOptions{
 			InFlight: e.source.workers,
 			Progress: e.shown.Counter(),
 		})
-		return extractedBlob{Fetched: img.index.Size()}, err
+		return extractedBlob{Fetched: img.Index.Size()}, err
 	}
-	got, err := image.Extract(ctx, img.index, img.store, e.out, image.ExtractOptions{
+	got, err := image.Extract(ctx, img.Index, img.store, e.out, image.ExtractOptions{
 		InPlace:  e.inPlace,
 		Fill:     !e.holes,
 		NoSync:   e.noSync,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/catalog"
 	"caravel/chunker"
 	"caravel/internal/progress"
 )
@@ -85,7 +86,10 @@ type sourceOptions struct {
 	stores      []string // in the order in which they are asked
 	extraStores []string // asked after stores
 	cache       string   // a store that keeps what was fetched; "": none
-	pin         *pin     // the only index that will do; nil: any
+	disk        diskOptions
+	pin         *catalog.Pin // the only index that will do; nil: any
+	noTree      bool         // leave sidecars alone
+	treePin     *catalog.Pin // the only sidecar that will do; nil: any, without a pin of the index
 	timeout     time.Duration
 	memory      int64 // bytes
 	workers     int   // 0: not said
@@ -102,7 +106,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 		&cli.StringFlag{
 			Name:        "cache",
 			Aliases:     []string{"c"},
-			Usage:       "keep what is fetched in `STORE` and look there first",
+			Usage:       "keep what is fetched in `STORE`, for good, and look there first",
 			Destination: &opt.cache,
 		},
 		&cli.GenericFlag{
@@ -122,7 +126,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 // indexFlags are for commands that need of an image no more than its index.
 func indexFlags(opt *sourceOptions) []cli.Flag {
 	opt.timeout = 60 * time.Second
-	return []cli.Flag{
+	return append(diskFlags(&opt.disk), []cli.Flag{
 		&cli.GenericFlag{
 			Name:  "index-digest",
 			Usage: "read no index but the one whose SHA-512/256 is `HEX`; sha256:HEX for SHA-256",
@@ -132,6 +136,18 @@ func indexFlags(opt *sourceOptions) []cli.Flag {
 			Name:  "timeout",
 			Usage: "give up a fetch with all its retries after `TIME`; 0: never",
 			Value: durationValue(&opt.timeout),
+		},
+	}...)
+}
+
+// treeFlags are for commands that read a tree behind an index.
+func treeFlags(opt *sourceOptions) []cli.Flag {
+	return []cli.Flag{
+		newSwitch("no-tree", "do without the sidecar, which tells names and attributes, beside the index", &opt.noTree),
+		&cli.GenericFlag{
+			Name:  "tree-digest",
+			Usage: "take no sidecar but the one whose SHA-512/256 is `HEX`; with --index-digest, none without this",
+			Value: pinValue(&opt.treePin),
 		},
 	}
 }

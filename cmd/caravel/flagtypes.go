@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/catalog"
 	"caravel/chunker"
 	"caravel/internal/progress"
 	"caravel/store"
@@ -208,24 +209,18 @@ func modeValue(to *progress.Mode) cli.Generic {
 	return &value[progress.Mode]{to, progress.ParseMode, progress.Mode.String}
 }
 
-// A pin names the one index file that may be read.
-type pin struct {
-	digest chunker.Digest
-	id     chunker.ID // the digest of the file
-}
-
 // pinValue is HEX or ALGORITHM:HEX; the variable stays nil without the flag.
-func pinValue(to **pin) cli.Generic {
-	show := func(p *pin) string {
+func pinValue(to **catalog.Pin) cli.Generic {
+	show := func(p *catalog.Pin) string {
 		if p == nil {
 			return ""
 		}
-		return p.digest.String() + ":" + p.id.String()
+		return p.Digest.String() + ":" + p.ID.String()
 	}
-	return &value[*pin]{to, parsePin, show}
+	return &value[*catalog.Pin]{to, parsePin, show}
 }
 
-func parsePin(s string) (*pin, error) {
+func parsePin(s string) (*catalog.Pin, error) {
 	name, hex, found := strings.Cut(s, ":")
 	if !found {
 		name, hex = "default", s
@@ -238,7 +233,7 @@ func parsePin(s string) (*pin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pin{d, id}, nil
+	return &catalog.Pin{Digest: d, ID: id}, nil
 }
 
 // logLevelValue is one of casync's words or syslog's numbers 0 to 7.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/catalog"
 	"caravel/chunker"
 	"caravel/internal/progress"
 	"caravel/store"
@@ -63,7 +64,7 @@ func TestFlagTypes(t *testing.T) {
 		"mode":     func() made { var v progress.Mode; return generic(modeValue(&v), func() any { return v }) },
 		"level":    func() made { var v slog.Level; return generic(logLevelValue(&v), func() any { return v }) },
 		"packing":  func() made { var v store.Form; return generic(compressionValue(&v), func() any { return v }) },
-		"pin":      func() made { v := new(pin); return generic(pinValue(&v), func() any { return *v }) },
+		"pin":      func() made { v := new(catalog.Pin); return generic(pinValue(&v), func() any { return *v }) },
 	}
 	tests := []struct {
 		kind, typed string
@@ -120,8 +121,8 @@ func TestFlagTypes(t *testing.T) {
 		{"packing", "--flag=xz:9", store.Form{Compression: store.XZ, Level: 9}},
 		{"packing", "--flag=default", store.Form{}},
 		{"packing", "--flag=bzip2", nil},
-		{"pin", "--flag " + hex64, pin{chunker.SHA512_256, id}},
-		{"pin", "--flag=sha256:" + hex64, pin{chunker.SHA256, id}},
+		{"pin", "--flag " + hex64, catalog.Pin{Digest: chunker.SHA512_256, ID: id}},
+		{"pin", "--flag=sha256:" + hex64, catalog.Pin{Digest: chunker.SHA256, ID: id}},
 		{"pin", "--flag=md5:" + hex64, nil},
 		{"pin", "--flag=" + hex64[1:], nil},
 	}

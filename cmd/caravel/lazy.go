@@ -7,32 +7,16 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"math"
 	"os"
 	"path"
-	"runtime/debug"
 	"strings"
 	"time"
-
-	"github.com/urfave/cli/v2"
 
 	"caravel/blockcache"
 	"caravel/internal/notify"
 	"caravel/prefetch"
 	"caravel/store"
 )
-
-type lazyOptions struct {
-	source  sourceOptions
-	noSweep bool
-	log     logOptions
-}
-
-func lazyFlags(opt *lazyOptions) []cli.Flag {
-	return append(append([]cli.Flag{
-		newSwitch("no-sweep", "with --cache: fetch only what is read", &opt.noSweep),
-	}, sourceFlags(&opt.source)...), logFlags(&opt.log)...)
-}
 
 // A reader reads an image or a file at any offset.
 type reader interface {
@@ -54,28 +38,26 @@ type lazyImage struct {
 // A lazyOpener opens the images of one command, which share the memory too.
 type lazyOpener struct {
 	*opener
-	memory  *blockcache.Memory
-	noSweep bool
-	rows    int64 // of all indexes
+	lazy   lazyOptions
+	memory *blockcache.Memory
+	named  *prefetch.Profile // that the user named; nil: the one beside each index
+	heap   heapLimit
+	once   bool           // all of the image will pass by, once
+	cached []*cachedImage // guarded by mu
+
+	began       time.Time
+	stderr      io.Writer
+	stopReports func() // nil: there are none
 }
 
 func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) *lazyOpener {
 	return &lazyOpener{
-		opener:  newOpener(std, opt.source, log),
-		memory:  blockcache.NewMemory(opt.source.memory),
-		noSweep: opt.noSweep,
-	}
-}
-
-// limitHeap has the garbage collector work harder above what the indexes, the
-// chunks in memory and those under way need, where by default it lets the heap
-// grow to twice what is in use: a fifth less memory for the same speed, reading
-// an image whole. $GOMEMLIMIT goes before it.
-func (o *lazyOpener) limitHeap() {
-	const rest, rowBytes = 32 << 20, 40
-	need := rest + rowBytes*o.rows
-	if os.Getenv("GOMEMLIMIT") == "" && o.opt.memory < math.MaxInt64-need {
-		debug.SetMemoryLimit(o.opt.memory + need)
+		opener: newOpener(std, opt.source, log),
+		lazy:   opt,
+		memory: blockcache.NewMemory(opt.source.memory),
+		heap:   heapLimit{need: opt.source.memory},
+		began:  time.Now(),
+		stderr: std.err,
 	}
 }
 
@@ -87,6 +69,9 @@ func (o *lazyOpener) open(ctx context.Context, location string) (*lazyImage, err
 	case k == folderKind:
 		return nil, fmt.Errorf("%s: is a directory, not a disk image", location)
 	case k == blobKind && location != "-":
+		if err := o.lazy.needsNoIndex(location); err != nil {
+			return nil, err
+		}
 		return openFile(location)
 	}
 	return o.openIndex(ctx, location)
@@ -97,31 +82,54 @@ func (o *lazyOpener) openIndex(ctx context.Context, location string) (*lazyImage
 	if err := refuseTree(location); err != nil {
 		return nil, err
 	}
-	src, err := o.image(ctx, location)
+	src, err := o.image(ctx, location, o.blobReading())
 	if err != nil {
 		return nil, err
 	}
-	return o.lazily(location, src), nil
+	return o.lazily(src)
+}
+
+// blobReading is how disk images are read.
+func (o *lazyOpener) blobReading() reading {
+	return reading{sides: o.profileSide(), partial: true}
+}
+
+// profileSide is the ending of profiles, if those beside indexes are used.
+func (o *lazyOpener) profileSide() []string {
+	if o.lazy.profile == profileAuto {
+		return []string{profileSuffix}
+	}
+	return nil
 }
 
 // lazily reads an image that is opened as a file or a disk.
-func (o *lazyOpener) lazily(location string, src *openedImage) *lazyImage {
-	o.rows += int64(src.index.Len())
-	o.limitHeap()
-	img := o.cached(src)
+func (o *lazyOpener) lazily(src *openedImage) (*lazyImage, error) {
+	img := o.cache(src)
+	if err := img.materialise(); err != nil {
+		return nil, errors.Join(err, img.Close())
+	}
+	img.begin(nil)
 	ahead := img.View(store.ReadAhead)
 	return &lazyImage{
-		name:    imageName(location),
+		name:    imageName(src.location),
 		size:    img.Size(),
-		modTime: src.modTime,
-		reader: func() reader {
-			return prefetch.NewReader(img.View(store.Demand), img.View(store.ReadAhead), o.readAhead(src))
-		},
-		holes: img.Holes,
-		want:  func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
-		Close: img.Close,
-	}
+		modTime: src.ModTime,
+		reader:  func() reader { return blobReader{img.newReader(), img} },
+		holes:   img.Holes,
+		want:    func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
+		Close:   img.Close,
+	}, nil
 }
+
+// A blobReader reads a disk image.
+type blobReader struct {
+	*prefetch.Reader
+	img *cachedImage
+}
+
+// Backing is the materialised image for the kernel to read by itself, if that is
+// complete.
+func (r blobReader) Backing() *os.File { return r.img.Backing(0, r.img.Size()) }
 
 // imageName is what an image is called after its location.
 func imageName(location string) string {

@@ -29,7 +29,7 @@ func listFlags(opt *listOptions) []cli.Flag {
 	return slices.Concat([]cli.Flag{
 		whatFlag(&opt.what, archiveKind, archiveIndex, folderKind),
 		jsonFlag(&opt.json),
-	}, packFlags(&opt.pack), sourceFlags(&opt.source), logFlags(&opt.log))
+	}, packFlags(&opt.pack), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log))
 }
 
 func listCommand() *cli.Command {
@@ -54,12 +54,13 @@ only what holds the names is fetched. What is not printable is written \ooo.
 		Flags: append([]cli.Flag{
 			newSwitch("recursive", "list what is below the directories in it, too", &opt.recursive),
 		}, listFlags(&opt)...),
-		Action: listAction(&opt, listEntries),
+		Action: listAction(&opt, false, listEntries),
 	}
 }
 
-// listAction calls do with the output of a command that prints entries.
-func listAction(opt *listOptions, do func(ctx context.Context, a archive.Archive, path string, out *printer, opt listOptions) error) cli.ActionFunc {
+// listAction calls do with the output of a command that prints entries; files
+// says that it reads all files, too.
+func listAction(opt *listOptions, files bool, do func(ctx context.Context, a archive.Archive, path string, out *printer, opt listOptions) error) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		switch {
 		case opt.pack.features.wantsHelp():
@@ -72,8 +73,10 @@ func listAction(opt *listOptions, do func(ctx context.Context, a archive.Archive
 		if err != nil {
 			return err
 		}
-		from := newLazyOpener(std, lazyOptions{source: opt.source, noSweep: true}, opt.log.logger(std.err))
+		from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
 		defer from.Close()
+		path := cleanPath(argument(c, 1, ""))
+		from.once = files && path == ""
 		a, err := from.openArchive(c.Context, in, k, opt.pack)
 		if err != nil {
 			return err
@@ -81,7 +84,7 @@ func listAction(opt *listOptions, do func(ctx context.Context, a archive.Archive
 		defer a.Close()
 		_ = notify.Send(notify.Ready) // nobody need listen
 		out := &printer{w: bufio.NewWriterSize(std.out, 64<<10), json: opt.json}
-		err = do(c.Context, a, cleanPath(argument(c, 1, "")), out, *opt)
+		err = do(c.Context, a, path, out, *opt)
 		if failed := out.w.Flush(); failed != nil || err == nil {
 			return failed // it is not the tree's fault
 		}

@@ -44,7 +44,7 @@ chunk is fetched.
 func listChunks(ctx context.Context, std streams, in string, source sourceOptions, asJSON bool, log *slog.Logger) error {
 	from := newOpener(std, source, log)
 	defer from.Close()
-	x, _, err := from.index(ctx, in)
+	x, err := from.index(ctx, in)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	case "wait":
 		os.Exit(run(interruptible(), waitApp(), os.Args[1:]))
 	default:
+		os.Setenv("CARAVEL_CACHE_DIR", noCache) // the user's is not for tests
 		os.Exit(m.Run())
 	}
 }

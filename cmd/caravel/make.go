@@ -17,6 +17,7 @@ type makeOptions struct {
 	pack          packOptions
 	stores        []string
 	noStore       bool
+	noTree        bool
 	params        chunker.Params
 	form          store.Form
 	checkExisting bool
@@ -58,7 +59,8 @@ What make itself writes below the directory, its store too, is left out.
 		),
 		Flags: slices.Concat([]cli.Flag{
 			storeFlag,
-			newSwitch("no-store", "write the index only", &opt.noStore),
+			newSwitch("no-store", "write the index only, and of a tree its sidecar", &opt.noStore),
+			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),

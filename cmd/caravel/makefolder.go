@@ -51,11 +51,14 @@ func (m *maker) fromFolder(ctx context.Context, mode fs.FileMode) (result, error
 	return made, nil
 }
 
-// own finds what is this command's own and might lie in the directory: the file
+// own finds what is this command's own and might lie in the directory: the files
 // that it is going to replace, and the store, which is made so that it can be
 // recognized.
 func (m *maker) own() []walk.Inode {
 	paths := []string{pathOf(m.out)}
+	if m.hasSidecar() {
+		paths = append(paths, pathOf(open.Beside(m.out, treeSuffix)))
+	}
 	if m.kind == archiveIndex && !m.noStore {
 		dir := pathOf(strings.TrimRight(m.storePlace(), "/"))
 		_ = os.Mkdir(dir, 0o777) // it may be there; if it cannot be, that shows later

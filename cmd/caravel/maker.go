@@ -89,7 +89,8 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 		return result{}, err
 	}
 	_ = notify.Send(notify.Ready) // nobody need listen
-	made, err := image.Make(ctx, r, dst, image.MakeOptions{
+	skim := m.skimmer()
+	made, err := image.Make(ctx, skim.tee(r), dst, image.MakeOptions{
 		Params:        m.params,
 		Digest:        f.Digest(),
 		Flags:         f,
@@ -108,7 +109,11 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	if _, err := made.Index.WriteTo(&index); err != nil {
 		return result{}, err
 	}
-	return resultOf(made), putIndex(ctx, &index)
+	done := resultOf(made)
+	if done.Sidecar, err = m.sidecar(ctx, skim, made.Index.Sum(), mode); err != nil {
+		return result{}, err
+	}
+	return done, putIndex(ctx, &index)
 }
 
 // makeStore opens the store that make fills; nil with --no-store.
@@ -146,8 +151,13 @@ func (m *maker) indexPlace(mode fs.FileMode) (put func(context.Context, *bytes.B
 			return err
 		}, nil
 	}
+	return m.place(m.out, mode)
+}
+
+// place returns what puts a file at a location, or why that cannot be.
+func (m *maker) place(location string, mode fs.FileMode) (put func(context.Context, *bytes.Buffer) error, err error) {
 	mode = outputMode(mode)
-	blobs, name, err := open.Object(m.out, open.Options{})
+	blobs, name, err := open.Object(location, open.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +169,7 @@ func (m *maker) indexPlace(mode fs.FileMode) (put func(context.Context, *bytes.B
 	}
 	to, ok := blobs.(store.Putter)
 	if !ok {
-		return nil, fmt.Errorf("%s: nothing can be written there; make the index on a disk and copy it", m.out)
+		return nil, fmt.Errorf("%s: nothing can be written there; make the index on a disk and copy it", location)
 	}
 	return func(ctx context.Context, b *bytes.Buffer) error {
 		return to.Put(ctx, name, b, int64(b.Len()))
@@ -183,8 +193,9 @@ type result struct {
 	Digest chunker.ID `json:"digest"`
 	Size   int64      `json:"size"`
 
-	*chunked       // of an index
-	Entries  int64 `json:"entries,omitempty"` // of a directory
+	*chunked        // of an index
+	Entries  int64  `json:"entries,omitempty"`    // of a directory
+	Sidecar  string `json:"treeDigest,omitempty"` // of the sidecar, as --tree-digest wants it
 }
 
 type chunked struct {

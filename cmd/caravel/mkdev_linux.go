@@ -11,6 +11,7 @@ import (
 	"caravel/fusefs"
 	"caravel/internal/notify"
 	"caravel/loop"
+	"caravel/store/http"
 )
 
 type mkdevOptions struct {
@@ -28,7 +29,8 @@ func mkdevCommand() *cli.Command {
 		Description: `Attaches the image as a read-only block device: a loop device over a file that
 is fetched as it is read. Its size is rounded up to whole sectors with zeros.
 Prints "Attached: DEVICE" when it can be read, makes the symbolic link LINK to it
-if one is named, and stays until SIGINT or SIGTERM. Needs root.
+if one is named, and stays until SIGINT or SIGTERM. Needs root. What is kept, and
+what is fetched in the background, is as in caravel mount.
 
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
@@ -53,9 +55,11 @@ if one is named, and stays until SIGINT or SIGTERM. Needs root.
 // mkdev stacks the device: image, file in a folder of our own, loop device,
 // link; it is taken down in the opposite order.
 func mkdev(ctx context.Context, std streams, in, link string, opt mkdevOptions) (err error) {
-	log := opt.lazy.log.logger(std.err)
-	from := newLazyOpener(std, opt.lazy, log)
-	defer from.Close()
+	from, err := startLazy(ctx, std, opt.lazy)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
 	img, err := from.open(ctx, in)
 	if err != nil {
 		return err
@@ -73,12 +77,12 @@ func mkdev(ctx context.Context, std streams, in, link string, opt mkdevOptions) 
 		Mode:    0o400,
 		ModTime: img.modTime,
 		Reader:  padded,
-	}, fusefs.Options{FSName: in, Log: log})
+	}, fusefs.Options{FSName: http.Redact(in), Log: from.log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Unmount()) }()
-	dev, err := loop.Attach(m.Dir+"/"+img.name, loop.Options{SectorSize: int(opt.blockSize), Name: in})
+	dev, err := loop.Attach(m.Dir+"/"+img.name, loop.Options{SectorSize: int(opt.blockSize), Name: http.Redact(in)})
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"caravel/archive"
+	"caravel/catar/tree"
 	"caravel/fusefs"
 	"caravel/internal/notify"
+	"caravel/store/http"
 )
 
 type mountOptions struct {
@@ -33,21 +35,30 @@ for standard input, as if only DIR is named) or another directory as it would be
 packed now. Of a disk image, a .caibx, DIR shows one file, named like the index
 without its ending.
 Prints "Mounted: DIR" when it can be read and stays until SIGINT, SIGTERM or an
-unmount. What is read is fetched, verified and kept in memory; with --cache the
-rest follows in the background. What comes from a pipe, or is packed, is copied
-to a temporary file first.
+unmount. What is read is fetched, verified and kept in memory, and in --cache-dir
+what came over a network. While nobody reads, the rest follows there, until half
+of it is full. What comes from a pipe, or is packed, is copied to a temporary file
+first.
 
 ` + examples(
 			"caravel mount http://host/tree.caidx /mnt",
 			"caravel mount http://host/disk.caibx /mnt",
-			"caravel mount --cache=/var/cache/disk.castr http://host/disk.caibx /mnt",
 			"qemu-system-x86_64 -snapshot -drive file=/mnt/disk,format=raw",
+			"# with what came before, and without a network",
+			"caravel mount --offline http://host/tree.caidx /mnt",
+			"# what this run touches, a later one has before it asks",
+			"caravel mount --record=boot.profile http://host/disk.caibx /mnt",
+			"caravel mount --profile=boot.profile http://host/disk.caibx /mnt",
+			"# an image that becomes a file while it is used",
+			"caravel mount --materialize=disk.img http://host/disk.caibx /mnt",
+			"# several machines that share a store which nothing is removed from",
+			"caravel mount --cache=/net/pool.castr http://host/disk.caibx /mnt",
 		),
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex, folderKind),
 			&cli.StringFlag{Name: "name", Usage: "call the file of a disk image `NAME`", Destination: &opt.name},
 			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
-		}, packFlags(&opt.pack), lazyFlags(&opt.lazy)),
+		}, packFlags(&opt.pack), treeFlags(&opt.lazy.source), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			std, in, dir := streamsOf(c), c.Args().Get(0), c.Args().Get(1)
 			// An image that is named alone lacks its DIR.
@@ -92,10 +103,9 @@ read-only file in DIR, named like the index without its ending; see mount.
 }
 
 // mount mounts what is at a location after finding out what that is.
-func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) error {
+func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (err error) {
 	k := cmp.Or(opt.what, kindOf(in))
 	if k == unknownKind && in == "-" {
-		var err error
 		if k, err = std.sniff(); err != nil {
 			return err
 		}
@@ -105,25 +115,96 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) e
 			return err
 		}
 	}
-	log := opt.lazy.log.logger(std.err)
-	from := newLazyOpener(std, opt.lazy, log)
-	defer from.Close()
-	show := fusefs.Options{FSName: in, Mkdir: opt.mkdir, Log: log}
+	from, err := startLazy(ctx, std, opt.lazy)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	show := fusefs.Options{FSName: http.Redact(in), Mkdir: opt.mkdir, Log: from.log}
 	if k == archiveKind || k == folderKind {
+		if err := opt.lazy.needsNoIndex(in); err != nil {
+			return err
+		}
 		a, err := from.openArchive(ctx, in, k, opt.pack)
 		if err != nil {
 			return err
 		}
 		return mountTree(ctx, std, a, in, dir, show)
 	}
-	src, err := from.image(ctx, in)
+	src, err := from.image(ctx, in, from.readingOf(k))
 	if err != nil {
 		return err
 	}
-	if cmp.Or(k, kindOfIndex(src.index)) == archiveIndex {
-		return mountTree(ctx, std, from.indexed(src), in, dir, show)
+	if k == archiveIndex || k == unknownKind && kindOfIndex(src.Index) == archiveIndex {
+		return from.mountIndexed(ctx, std, src, dir, show)
 	}
-	return mountFile(ctx, std, from.lazily(in, src), dir, opt.name, show)
+	img, err := from.lazily(src)
+	if err != nil {
+		return err
+	}
+	return mountFile(ctx, std, img, dir, opt.name, show)
+}
+
+// readingOf is how an image is read of which a kind is known, or not yet.
+func (o *lazyOpener) readingOf(k kind) reading {
+	if k == blobIndex {
+		return o.blobReading()
+	}
+	return o.treeReading()
+}
+
+// mountIndexed mounts the tree of an index.
+func (o *lazyOpener) mountIndexed(ctx context.Context, std streams, src *openedImage, dir string, opt fusefs.Options) error {
+	if o.lazy.toFile() {
+		return usagef("%s: holds a tree, whose files are materialised in --cache-dir: say --materialize=yes", src.where)
+	}
+	a, img := o.indexed(src)
+	defer a.Close()
+	t, err := a.Random(ctx)
+	if err != nil {
+		return within(src.where, err)
+	}
+	open := func(off, size int64) fusefs.Reader { return t.File(off, size) }
+	if o.lazy.materialises() {
+		disk, err := o.placeOnDisk()
+		if err != nil {
+			return err
+		}
+		files := img().newTreeFiles(disk)
+		open = func(off, size int64) fusefs.Reader { return files.open(off, size, t.File(off, size)) }
+	}
+	m, err := fusefs.MountTree(dir, o.traversed(t, img()), open, opt)
+	if err != nil {
+		return err
+	}
+	img().begin(func(ctx context.Context) error { return o.complete(ctx, t, src) })
+	return serve(ctx, std, m)
+}
+
+// traversed is the tree, of which a part that somebody goes through is fetched
+// ahead.
+func (o *lazyOpener) traversed(t *archive.Random, img *cachedImage) fusefs.Tree {
+	if o.lazy.metered || o.opt.disk.offline {
+		return t.Tree
+	}
+	return archive.NewTraversal(t.Tree, func(dir tree.ID) {
+		img.work.Go(func() {
+			for _, err := range t.Walk(img.life, dir, -1) {
+				if err != nil && img.life.Err() == nil {
+					o.log.Debug("not all is fetched ahead of a listing", "image", img.src.where, "err", err)
+				}
+			}
+		})
+	})
+}
+
+// complete learns, or makes sure of, all names and attributes of a tree.
+func (o *lazyOpener) complete(ctx context.Context, t *archive.Random, src *openedImage) error {
+	err := t.Complete(ctx)
+	if src.sidecarState() != "used" { // else they are counted
+		o.heap.add(t.Len(), entryBytes)
+	}
+	return err
 }
 
 func mountTree(ctx context.Context, std streams, a archive.Archive, in, dir string, opt fusefs.Options) error {

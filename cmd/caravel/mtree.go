@@ -31,7 +31,7 @@ elsewhere no more than that is fetched. Every file is read, for its digest.
 			"diff <(caravel mtree /srv/tree) <(caravel mtree tree.caidx)",
 		),
 		Flags:  append(listFlags(&opt), ignoredRecursive()),
-		Action: listAction(&opt, mtree),
+		Action: listAction(&opt, true, mtree),
 	}
 }
 

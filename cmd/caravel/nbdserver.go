@@ -16,6 +16,7 @@ import (
 
 	"caravel/internal/notify"
 	"caravel/nbd"
+	"caravel/store/http"
 )
 
 // nbdGrace is how long reads in flight may go on when the server is told to
@@ -37,7 +38,8 @@ func nbdServerCommand() *cli.Command {
 		ArgsUsage: "INDEX|FILE...",
 		Description: `Serves each image, read-only, as an NBD export named like the index without its
 ending; the first one is also the default export. Prints "Serving: URI" when
-clients can connect and stays until SIGINT or SIGTERM.
+clients can connect and stays until SIGINT or SIGTERM. What is kept, and what is
+fetched in the background, is as in caravel mount.
 
 ` + examples(
 			"caravel nbd-server --socket /run/disk.sock http://host/disk.caibx",
@@ -61,10 +63,15 @@ clients can connect and stays until SIGINT or SIGTERM.
 	}
 }
 
-func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOptions) error {
-	log := opt.lazy.log.logger(std.err)
-	from := newLazyOpener(std, opt.lazy, log)
-	defer from.Close()
+func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOptions) (err error) {
+	if len(locations) > 1 && opt.lazy.ofOneImage() {
+		return usagef("--record, --profile FILE and --materialize FILE are for one image, not %d", len(locations))
+	}
+	from, err := startLazy(ctx, std, opt.lazy)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
 	var exports []nbd.Export
 	for _, location := range locations {
 		img, err := from.open(ctx, location)
@@ -74,12 +81,12 @@ func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOpti
 		defer img.Close()
 		exports = append(exports, nbd.Export{
 			Name:        img.name,
-			Description: location,
+			Description: http.Redact(location),
 			Size:        img.size,
 			Reader:      nbdReader{img, img.reader()},
 		})
 	}
-	server, err := nbd.NewServer(exports, nbd.Options{Grace: nbdGrace, Log: log})
+	server, err := nbd.NewServer(exports, nbd.Options{Grace: nbdGrace, Log: from.log})
 	if err != nil {
 		return err
 	}

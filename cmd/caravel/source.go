@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"caravel/catalog"
 	"caravel/index"
+	"caravel/prefetch"
 	"caravel/store"
+	"caravel/store/diskcache"
 	"caravel/store/fetch"
 	"caravel/store/http"
 	"caravel/store/open"
@@ -21,8 +24,13 @@ import (
 type opener struct {
 	opt    sourceOptions
 	where  open.Options
-	queues map[string]*fetch.Queue // by origin
+	images []*openedImage
+	asked  bool // whether the cache on disk was needed
 	log    *slog.Logger
+
+	mu     sync.Mutex              // guards what follows against who reports it
+	queues map[string]*fetch.Queue // by origin
+	disk   *diskcache.Cache        // nil: there is none, or it was not needed
 }
 
 // newOpener makes the opener of a command, which closes it when nothing reads
@@ -59,6 +67,8 @@ func stall(timeout time.Duration) time.Duration {
 
 // queue puts the queue of its origin in front of a store.
 func (o *opener) queue(s store.Store, from open.Origin) store.Store {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	q, ok := o.queues[from.Where]
 	if !ok {
 		q = fetch.New(s, o.queueOptions(from))
@@ -84,79 +94,92 @@ func (o *opener) queueOptions(from open.Origin) fetch.Options {
 	return f
 }
 
+// openDisk opens the cache on disk the first time that something comes over a
+// network; nil if there is none.
+func (o *opener) openDisk() (*diskcache.Cache, error) {
+	if o.asked {
+		return o.disk, nil
+	}
+	o.asked = true
+	disk, err := openDisk(o.opt.disk, o.log)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.disk = disk
+	return disk, err
+}
+
 // Close ends all that is under way.
 func (o *opener) Close() error {
 	var errs []error
+	for _, img := range o.images {
+		errs = append(errs, img.Close())
+	}
 	for _, q := range o.queues {
 		errs = append(errs, q.Close())
+	}
+	if o.disk != nil {
+		errs = append(errs, o.disk.Close())
 	}
 	return errors.Join(errs...)
 }
 
+// A reading is how an image will be read.
+type reading struct {
+	sides   []string // endings of the files beside the index that are wanted
+	partial bool     // its index need not be here whole
+	once    bool     // all of it passes by, once: of its chunks none is kept on disk
+}
+
 // An openedImage is an index and the store that its chunks come from.
 type openedImage struct {
-	index   *index.Index
-	modTime time.Time   // of the index; zero: unknown
-	store   store.Store // verifies
-	kept    store.Store // the cache that keeps what is fetched; nil: none
+	*catalog.Image
+	location string
+	where    string       // the location without secrets
+	store    store.Store  // verifies
+	kept     store.Store  // where what is fetched outlives this process; nil: nowhere
+	room     func() int64 // bytes that may be kept there for nobody in particular; nil: any number
+	shut     atomic.Bool  // nothing is kept, for now or ever
+	ahead    prefetch.Group
+	sidecar  atomic.Pointer[string] // what became of it; nil: there is none
 }
 
-// image reads an index, by path, URL or "-", and opens the stores that its
-// chunks are in: those that were named, else the one beside the index.
-func (o *opener) image(ctx context.Context, location string) (*openedImage, error) {
-	x, info, err := o.index(ctx, location)
+// image opens an image, by path, URL or "-", and the stores that its chunks are
+// in: those that were named, else the one beside the index.
+func (o *opener) image(ctx context.Context, location string, as reading) (*openedImage, error) {
+	c, err := o.catalog(ctx, location, as)
 	if err != nil {
 		return nil, err
 	}
-	img := &openedImage{index: x, modTime: info.ModTime}
-	locations := o.opt.allStores()
-	if len(o.opt.stores) == 0 {
-		locations = append([]string{open.DefaultStore(location)}, locations...)
-	}
-	var all []store.Store
-	for _, l := range locations {
-		s, err := open.Store(l, o.where)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-	img.store = all[0]
-	if o.opt.severalStores() {
-		img.store = store.Retry(store.Router(o.log, all...), o.where.Timeout)
-	}
-	if o.opt.cache == "" {
-		return img, nil
-	}
-	near, err := open.Writer(o.opt.cache, open.Options{})
+	img := &openedImage{Image: c, location: location, where: http.Redact(location)}
+	o.images = append(o.images, img)
+	// Nothing is kept on the word of an index that is not checked to its end.
+	img.shut.Store(as.once || c.Index == nil)
+	return img, o.openStores(img)
+}
+
+// index reads an index without opening a store.
+func (o *opener) index(ctx context.Context, location string) (*index.Index, error) {
+	img, err := o.catalog(ctx, location, reading{})
 	if err != nil {
 		return nil, err
 	}
-	img.store, img.kept = store.Cache(near, img.store, o.log), near
-	return img, nil
+	return img.Index, img.Close()
 }
 
-// index reads an index without opening a store. Another one than the user has
-// pinned is refused.
-func (o *opener) index(ctx context.Context, location string) (*index.Index, store.Info, error) {
-	r, info, err := open.Reader(ctx, location, o.where)
-	if err != nil {
-		return nil, store.Info{}, err
+// catalog opens the index of an image, and the files beside it. Another one than
+// the user has pinned is refused.
+func (o *opener) catalog(ctx context.Context, location string, as reading) (*catalog.Image, error) {
+	c, err := catalog.Open(ctx, location, catalog.Options{
+		Open:    o.where,
+		Disk:    o.openDisk,
+		Offline: o.opt.disk.offline,
+		Pin:     o.opt.pin,
+		Sides:   as.sides,
+		Partial: as.partial,
+		Log:     o.log,
+	})
+	if errors.Is(err, catalog.ErrOffline) {
+		err = fmt.Errorf("%w: --offline", err)
 	}
-	defer r.Close()
-	body, sum, want := io.Reader(r), hash.Hash(nil), o.opt.pin
-	if want != nil {
-		sum = want.digest.New()
-		body = io.TeeReader(r, sum)
-	}
-	x, err := index.Read(body, info.Size)
-	if err != nil {
-		return nil, store.Info{}, fmt.Errorf("%s: %w", location, err)
-	}
-	if want != nil {
-		if got := [32]byte(sum.Sum(nil)); got != want.id {
-			return nil, store.Info{}, fmt.Errorf("%s: not the index asked for: its %v is %x, not %v", location, want.digest, got, want.id)
-		}
-	}
-	return x, info, nil
+	return c, err
 }

@@ -32,7 +32,7 @@ content with all metadata but the name.
 			"caravel stat --json tree.caidx usr/bin/ping | jq .xattrs",
 		),
 		Flags:  append(listFlags(&opt), ignoredRecursive()),
-		Action: listAction(&opt, stat),
+		Action: listAction(&opt, false, stat),
 	}
 }
 
@@ -49,7 +49,7 @@ func stat(ctx context.Context, a archive.Archive, path string, out *printer, _ l
 	if err != nil {
 		return err
 	}
-	n, err := t.Entry(ctx, at.ID)
+	n, err := t.Stat(ctx, at.ID)
 	if err != nil {
 		return err
 	}

@@ -275,8 +275,11 @@ func TestMakeIntoItself(t *testing.T) {
 			t.Errorf("packed\n%s", got)
 		}
 	}
-	os.RemoveAll("default.castr")
-	os.Remove("tree.caidx")
+	for _, made := range []string{"default.castr", "tree.caidx", "tree.caidx.tree"} {
+		if err := os.RemoveAll(made); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for range 2 {
 		does(t, "make", "tree.catar", ".")
 		if got := does(t, "list", "tree.catar"); got != list {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"caravel/store/local"
+)
+
+// startLazy makes the opener of a command that shows images until it is told to
+// end. Closed, when its images are, it reports what was done.
+func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, error) {
+	o := newLazyOpener(std, opt, opt.log.logger(std.err))
+	if where := opt.profileFile(); where != "" {
+		var err error
+		if o.named, err = o.profile(ctx, where); err != nil {
+			return nil, errors.Join(err, o.opener.Close())
+		}
+	}
+	o.stopReports = onReportSignal(func() {
+		if err := o.report(std.err, true); err != nil {
+			o.log.Warn("no report", "err", err)
+		}
+	})
+	return o, nil
+}
+
+// writeProfile writes what was touched of the image, if there is one by now.
+func (o *lazyOpener) writeProfile() error {
+	o.mu.Lock()
+	images := slices.Clone(o.cached)
+	o.mu.Unlock()
+	if o.lazy.record == "" || len(images) == 0 {
+		return nil
+	}
+	img := images[0] // there are no others, see ofOneImage
+	x := img.whole()
+	if x == nil {
+		return fmt.Errorf("%s: nothing is recorded: its index is not here to the end", img.src.where)
+	}
+	var b bytes.Buffer
+	if _, err := img.recorder.Profile(x).WriteTo(&b); err != nil {
+		return err
+	}
+	return writeReport(o.lazy.record, b.Bytes())
+}
+
+// writeReport puts a file in its place, though the command is about to end.
+func writeReport(path string, content []byte) error {
+	return putFile(context.Background(), path, bytes.NewReader(content), local.Options{Sync: true})
+}
+
+// Close ends all that is under way, and reports what was done.
+func (o *lazyOpener) Close() error {
+	if o.stopReports != nil {
+		o.stopReports()
+		return errors.Join(o.report(o.stderr, o.lazy.stats), o.opener.Close())
+	}
+	return o.opener.Close()
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"caravel/catar/tree"
+	"caravel/store/open"
+)
+
+// A skimmer takes from the archive that is cut what goes into its sidecar; a nil
+// one nothing.
+type skimmer struct{ *tree.Skimmer }
+
+// skimmer is for what m makes.
+func (m *maker) skimmer() *skimmer {
+	if !m.hasSidecar() || m.noTree {
+		return nil
+	}
+	return &skimmer{tree.NewSkimmer()}
+}
+
+// hasSidecar reports whether m makes the index of a tree, into a file: beside a
+// pipe or a device there is no place.
+func (m *maker) hasSidecar() bool {
+	if m.kind != archiveIndex || m.out == "-" {
+		return false
+	}
+	st, err := os.Stat(pathOf(m.out))
+	return err != nil || st.Mode().IsRegular()
+}
+
+// tee is r, of which the skimmer sees all.
+func (s *skimmer) tee(r io.Reader) io.Reader {
+	if s == nil {
+		return r
+	}
+	return io.TeeReader(r, s)
+}
+
+// sidecar puts the sidecar beside where the index will be, whose digest is sum,
+// and returns its own digest; "" if there is to be none. That of another index
+// is not left there: everybody who reads the image would be warned of it.
+func (m *maker) sidecar(ctx context.Context, s *skimmer, sum [32]byte, mode fs.FileMode) (digest string, err error) {
+	if !m.hasSidecar() {
+		return "", nil
+	}
+	where := open.Beside(m.out, treeSuffix)
+	if s == nil {
+		return "", removeStale(pathOf(where), sum)
+	}
+	content, err := s.Sidecar(sum)
+	if err != nil {
+		m.logger.Warn("no sidecar is written: names and attributes will be read from the chunks", "err", err)
+		return "", removeStale(pathOf(where), sum)
+	}
+	put, err := m.place(where, mode)
+	if err != nil {
+		return "", err
+	}
+	return digestOf(content), put(ctx, bytes.NewBuffer(content))
+}
+
+// digestOf is the digest of a sidecar, as --tree-digest wants it.
+func digestOf(sidecar []byte) string {
+	sum := sha512.Sum512_256(sidecar)
+	return hex.EncodeToString(sum[:])
+}
+
+// removeStale removes a sidecar of another index than the one with a digest, and
+// nothing else.
+func removeStale(path string, sum [32]byte) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) || path == "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := tree.ReadSidecar(f, sum, 0); errors.Is(err, tree.ErrStale) {
+		return os.Remove(path)
+	}
+	return nil
+}

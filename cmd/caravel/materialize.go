@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+
+	"caravel/blockcache"
+	"caravel/store/diskcache"
+)
+
+// What --materialize may be told beside a file.
+const (
+	materializeYes = "yes"
+	materializeNo  = "no"
+)
+
+// materialises reports whether images, or the large files of a tree, become
+// files on disk.
+func (o lazyOptions) materialises() bool {
+	return o.materialize != "" && o.materialize != materializeNo
+}
+
+// toFile reports whether they become a file that the user named.
+func (o lazyOptions) toFile() bool { return o.materialises() && o.materialize != materializeYes }
+
+var errNoPlace = errors.New("--materialize=yes: there is no --cache-dir to put it in")
+
+// materialise opens the file that a disk image is assembled in, if its index is
+// here whole.
+func (c *cachedImage) materialise() error {
+	x := c.whole()
+	if !c.from.lazy.materialises() || x == nil {
+		return nil
+	}
+	opt := blockcache.FileOptions{Index: x.Sum(), Size: x.Size(), Log: c.from.log}
+	path := c.from.lazy.materialize
+	if !c.from.lazy.toFile() {
+		disk, err := c.from.placeOnDisk()
+		if err != nil {
+			return err
+		}
+		name := hex.EncodeToString(opt.Index[:])
+		path = disk.Image(name)
+		c.used = func() { disk.Used(name) }
+	}
+	file, err := blockcache.OpenFile(path, x, opt)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.file = file
+	c.mu.Unlock()
+	c.Attach(file)
+	c.used()
+	return nil
+}
+
+// placeOnDisk is the cache on disk for one who cannot do without.
+func (o *opener) placeOnDisk() (*diskcache.Cache, error) {
+	disk, err := o.openDisk()
+	if err == nil && disk == nil {
+		err = errNoPlace
+	}
+	return disk, err
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"caravel/catalog"
+	"caravel/store"
+	"caravel/store/open"
+)
+
+// openStores puts together what an image's chunks come from: in front the cache
+// that the user named, then the stores in their order, and in front of each that
+// is behind a network the cache on disk.
+func (o *opener) openStores(img *openedImage) error {
+	locations := o.opt.allStores()
+	if len(o.opt.stores) == 0 {
+		locations = append([]string{open.DefaultStore(img.location)}, locations...)
+	}
+	var here keepers
+	var failed error
+	where := o.where
+	where.Wrap = func(s store.Store, from open.Origin) store.Store {
+		q := o.queue(s, from)
+		if !from.Remote {
+			here = append(here, q)
+			return q
+		}
+		cached, err := o.behindDisk(img, q, from)
+		if err != nil {
+			failed = err
+		}
+		return cached
+	}
+	var all []store.Store
+	for _, l := range locations {
+		s, err := open.Store(l, where)
+		if err == nil {
+			err = failed
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	img.store = all[0]
+	if o.opt.severalStores() {
+		img.store = store.Retry(store.Router(o.log, all...), o.where.Timeout)
+	}
+	if img.kept != nil && len(here) > 0 {
+		img.kept = append(here, img.kept)
+	}
+	return o.behindNamed(img)
+}
+
+// behindDisk puts the cache on disk in front of a store behind a network. What
+// the user wants in a store of his own is not kept twice.
+func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (store.Store, error) {
+	if o.opt.disk.offline {
+		s = offline{from.Where}
+	}
+	if o.opt.cache != "" && o.opt.disk.dir == "" {
+		return s, nil
+	}
+	disk, err := o.openDisk()
+	if err != nil || disk == nil {
+		return s, err
+	}
+	img.kept, img.room = disk, disk.Room
+	return store.Cache(gated(disk, &img.shut), s, o.log), nil
+}
+
+// behindNamed puts the store of --cache in front.
+func (o *opener) behindNamed(img *openedImage) error {
+	if o.opt.cache == "" {
+		return nil
+	}
+	near, err := open.Writer(o.opt.cache, open.Options{})
+	if err != nil {
+		return err
+	}
+	img.store = store.Cache(gated(near, &img.shut), img.store, o.log)
+	img.kept, img.room = near, nil // it never evicts, so there is no limit
+	return nil
+}
+
+// gated is a cache into which nothing comes while it is shut.
+func gated(w store.Writer, shut *atomic.Bool) store.Writer {
+	if k, ok := w.(store.Keeper); ok {
+		return keeperGate{k, shut}
+	}
+	return gate{w, shut}
+}
+
+type gate struct {
+	store.Writer
+	shut *atomic.Bool
+}
+
+func (g gate) Put(ctx context.Context, c *store.Chunk) error {
+	if g.shut.Load() {
+		return nil
+	}
+	return g.Writer.Put(ctx, c)
+}
+
+type keeperGate struct {
+	store.Keeper
+	shut *atomic.Bool
+}
+
+func (g keeperGate) Put(ctx context.Context, c *store.Chunk) error {
+	return gate{g.Keeper, g.shut}.Put(ctx, c)
+}
+
+func (g keeperGate) Keep(c *store.Chunk) error {
+	if g.shut.Load() {
+		return nil
+	}
+	return g.Keeper.Keep(c)
+}
+
+// keepers are all the stores in which a chunk outlives this process.
+type keepers []store.Store
+
+func (k keepers) Has(ctx context.Context, want store.Want) (found bool, err error) {
+	for _, s := range k {
+		if found, err = s.Has(ctx, want); found {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+func (k keepers) Get(ctx context.Context, want store.Want) (c *store.Chunk, err error) {
+	err = &store.MissingError{ID: want.ID, Where: "any place"}
+	for _, s := range k {
+		if c, err = s.Get(ctx, want); err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// offline is a store behind a network that is not asked.
+type offline struct{ where string }
+
+func (o offline) Get(_ context.Context, want store.Want) (*store.Chunk, error) {
+	return nil, fmt.Errorf("chunk %s of %s: %w: --offline", want.ID, o.where, catalog.ErrOffline)
+}
+
+func (o offline) Has(context.Context, store.Want) (bool, error) { return false, nil }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+
+	"caravel/archive"
+	"caravel/internal/notify"
+	"caravel/store/local"
+	"caravel/store/open"
+)
+
+type treeOptions struct {
+	source sourceOptions
+	noSync bool
+	log    logOptions
+	json   bool
+}
+
+func treeCommand() *cli.Command {
+	var opt treeOptions
+	return &cli.Command{
+		Name:      "tree",
+		Category:  lazily,
+		Usage:     "write the sidecar of a tree's image that somebody else has made",
+		ArgsUsage: "INDEX [OUT]",
+		Description: `Reads the names and attributes of all entries of INDEX, a .caidx (a path, a URL,
+"-" for standard input), and writes them to OUT ("-" for standard output), by
+default to INDEX.tree beside it: with such a sidecar, as make writes it, a tree
+can be looked through before a chunk is there. It belongs to this index alone.
+Prints the digest that --tree-digest wants.
+
+` + examples(
+			"caravel tree /srv/www/tree.caidx",
+			"caravel tree http://host/tree.caidx tree.caidx.tree",
+		),
+		Flags: slices.Concat([]cli.Flag{
+			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
+			jsonFlag(&opt.json),
+		}, sourceFlags(&opt.source), logFlags(&opt.log)),
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 1 || c.NArg() > 2 {
+				return usagef("want INDEX and perhaps OUT, not %d arguments", c.NArg())
+			}
+			return writeTree(c.Context, streamsOf(c), c.Args().First(), argument(c, 1, ""), opt)
+		},
+	}
+}
+
+// A writtenTree is what tree reports.
+type writtenTree struct {
+	Digest  string `json:"treeDigest"`
+	Entries int    `json:"entries"`
+	Bytes   int    `json:"bytes"`
+}
+
+// writeTree writes the sidecar of the tree behind an index.
+func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions) error {
+	if out == "" {
+		if out = pathOf(open.Beside(in, treeSuffix)); in == "-" || out == "" {
+			return usagef("%s: nothing can be written beside it; name OUT", in)
+		}
+	}
+	if out != "-" {
+		if err := canPut(out); err != nil {
+			return err
+		}
+	}
+	if k := kindByName(in); k == blobIndex || k == archiveKind {
+		return fmt.Errorf("%s: only the index of a tree, a .caidx, has a sidecar", in)
+	}
+	sidecar, entries, err := buildTree(ctx, std, in, opt)
+	if err != nil {
+		return err
+	}
+	to := std.out
+	if out == "-" {
+		to = std.err
+		_, err = std.out.Write(sidecar)
+	} else {
+		err = putFile(ctx, out, bytes.NewReader(sidecar), local.Options{Sync: !opt.noSync})
+	}
+	if err != nil {
+		return err
+	}
+	return writtenTree{digestOf(sidecar), entries, len(sidecar)}.print(to, opt.json)
+}
+
+// buildTree reads all entries, without trusting a sidecar that there may be.
+func buildTree(ctx context.Context, std streams, in string, opt treeOptions) (sidecar []byte, entries int, err error) {
+	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	defer from.Close()
+	src, err := from.image(ctx, in, reading{})
+	if err != nil {
+		return nil, 0, err
+	}
+	if kindOfIndex(src.Index) != archiveIndex {
+		return nil, 0, fmt.Errorf("%s: holds a disk image, not a tree", in)
+	}
+	_ = notify.Send(notify.Ready) // nobody need listen
+	a, _ := from.indexedAs(src, archive.IndexedOptions{Built: func(b []byte) { sidecar = b }})
+	defer a.Close()
+	t, err := a.Random(ctx)
+	if err == nil {
+		err = t.Complete(ctx)
+	}
+	if err == nil && sidecar == nil {
+		_, err = t.Sidecar(src.Index.Sum()) // which says why there is none
+	}
+	if err != nil {
+		return nil, 0, within(in, err)
+	}
+	return sidecar, t.Len(), nil
+}
+
+func (t writtenTree) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(t)
+	}
+	_, err := fmt.Fprintln(w, t.Digest)
+	return err
+}
