@@ -80,3 +80,42 @@ func TestRTT(t *testing.T) {
 		}
 	})
 }
+
+// A change of the bandwidth counts at once, also for who waits already.
+func TestBandwidthChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink(1000)
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if err := l.carry(t.Context(), 1000); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(2 * time.Second) // 2000 bytes and the slack
+		l.setRate(4000)
+		time.Sleep(time.Second) // 4000 bytes
+		l.setRate(100)
+		time.Sleep(10 * time.Second) // 1000 bytes
+		l.setRate(3000)
+		all.Wait() // 3000 bytes
+		want := 14 * time.Second
+		if took := time.Since(began); took > want || took < want-slack {
+			t.Errorf("took %v, want %v", took, want)
+		}
+		l.setRate(1)
+		all.Go(func() {
+			if err := l.carry(t.Context(), 1<<40); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		l.setRate(0)
+		all.Wait()
+		if took := time.Since(began); took > want {
+			t.Errorf("without a limit took %v", took-want)
+		}
+	})
+}

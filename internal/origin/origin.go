@@ -3,18 +3,25 @@
 // chosen requests fail. Demonstrations, tests and benchmarks read from it and
 // count what that took.
 //
+// It answers conditional requests and ranges as net/http does, with a strong
+// ETag for each file.
+//
 // Its delays are those of an established connection: there is no slow start,
-// no loss and no handshake.
+// no loss and no handshake. A relay before it (integration/relay) adds the last.
 package origin
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"path"
+	"strings"
 	"sync"
 	"time"
 )
@@ -32,7 +39,8 @@ type Options struct {
 // from many goroutines.
 type Origin struct {
 	opt    Options
-	files  http.Handler
+	dir    http.Dir
+	files  http.Handler // for what is no file
 	link   *link
 	server *http.Server
 	url    string
@@ -82,6 +90,7 @@ func newOrigin(dir string, opt Options) *Origin {
 	opt.Log = cmp.Or(opt.Log, slog.New(slog.DiscardHandler))
 	o := &Origin{
 		opt:    opt,
+		dir:    http.Dir(dir),
 		files:  http.FileServer(http.Dir(dir)),
 		link:   newLink(opt.Bandwidth),
 		served: make(chan struct{}),
@@ -94,6 +103,9 @@ func newOrigin(dir string, opt Options) *Origin {
 
 // URL is where the folder is, without a slash at the end.
 func (o *Origin) URL() string { return o.url }
+
+// SetBandwidth changes that of the link, also for answers on their way.
+func (o *Origin) SetBandwidth(bytesPerSecond int64) { o.link.setRate(bytesPerSecond) }
 
 // Counts returns what happened since Start or Reset.
 func (o *Origin) Counts() Counts {
@@ -137,11 +149,14 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if o.opt.Faults != nil {
 		fault = o.opt.Faults(n, r.URL.Path)
 	}
-	if !sleep(ctx, o.opt.RTT) {
+	if !sleep(ctx, o.opt.RTT+fault.Late) {
 		return
 	}
 	a := &answer{ResponseWriter: w, ctx: ctx, origin: o, fault: fault}
 	defer func() {
+		if !o.opt.Log.Enabled(ctx, slog.LevelDebug) {
+			return
+		}
 		o.opt.Log.Debug("request", "n", n, "method", r.Method, "path", r.URL.Path,
 			"range", r.Header.Get("Range"), "status", a.status, "bytes", a.sent, "dur", time.Since(began))
 	}()
@@ -150,7 +165,29 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream") // else it is guessed from the bytes
-	o.files.ServeHTTP(a, r)
+	o.file(a, r)
+}
+
+// file answers with a file, or whatever net/http has to say of other things.
+func (o *Origin) file(a *answer, r *http.Request) {
+	f, err := o.dir.Open(path.Clean("/" + r.URL.Path))
+	if err != nil {
+		o.files.ServeHTTP(a, r)
+		return
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() || strings.HasSuffix(r.URL.Path, "/") {
+		o.files.ServeHTTP(a, r)
+		return
+	}
+	a.Header().Set("ETag", tag(fi))
+	http.ServeContent(a, r, "", fi.ModTime(), f)
+}
+
+// tag is a file's ETag: another one has another size or time.
+func tag(fi fs.FileInfo) string {
+	return fmt.Sprintf(`"%x-%x"`, fi.ModTime().UnixNano(), fi.Size())
 }
 
 // arrive counts a request and returns its number, the first one being 1.
