@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 
 units = $(shell $(GO) list ./... | grep -v /integration)
 
-.PHONY: all test test-long test-vm setup lint unit fuzz integration bench install clean
+.PHONY: all test test-long test-vm setup lint unit fuzz integration bench bench-wan install clean
 
 all: caravel
 
@@ -51,7 +51,11 @@ integration:
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem $(units)
-	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench -only make,remake,extract,http,mount,nbd,tree
+
+# Lazy reading over a wide area, beside casync and $$DESYNC.
+bench-wan:
+	$(GO) run ./integration/bench -only wan
 
 install: caravel
 	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel

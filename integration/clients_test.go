@@ -400,7 +400,7 @@ func TestOneReadFetchesLittle(t *testing.T) {
 	r := recipe{seed: 3, size: 4_000_000, kind: "random"}
 	d := cut(t, func(path string) { r.write(t, path) })
 	o := serveDir(t, d.dir, origin.Options{})
-	_, uri := startNBD(t, "--listen", "127.0.0.1:0", o.URL()+"/disk.caibx")
+	_, uri := startNBD(t, "--profile=none", "--listen", "127.0.0.1:0", o.URL()+"/disk.caibx")
 	if n := o.Counts().Requests; n != 1 {
 		t.Errorf("%d requests before a read, want that of the index", n)
 	}

@@ -351,7 +351,7 @@ func (l *lazyStack) sweep(t *testing.T, dir string, s store.Store) (stop func())
 	swept.Go(func() {
 		for ctx.Err() == nil {
 			once, end := context.WithTimeout(ctx, 300*time.Millisecond)
-			_, _ = prefetch.Sweep(once, l.index, l.store, near, prefetch.SweepOptions{}) // ends with its time
+			_, _ = prefetch.Sweep(once, lazyKeeper{l.index, l.store, near}, prefetch.SweepOptions{Chunk: 8 << 10}) // ends with its time
 			<-once.Done()
 			end()
 		}
@@ -360,4 +360,36 @@ func (l *lazyStack) sweep(t *testing.T, dir string, s store.Store) (stop func())
 		cancel()
 		swept.Wait()
 	}
+}
+
+// A lazyKeeper keeps what is swept in a cache.
+type lazyKeeper struct {
+	index       *index.Index
+	store, near store.Store
+}
+
+func (k lazyKeeper) Rows() int { return k.index.Len() }
+
+func (k lazyKeeper) RowsOf(_ context.Context, r blockcache.Range) (first, end int, err error) {
+	first, end = k.index.Range(r.Off, r.Len)
+	return first, end, nil
+}
+
+func (k lazyKeeper) want(row int) store.Want {
+	c := k.index.Chunk(row)
+	return store.Want{ID: c.ID, Size: c.Size, Digest: k.index.Digest(), Class: store.Sweep}
+}
+
+func (k lazyKeeper) Kept(ctx context.Context, row int) bool {
+	ok, err := k.near.Has(ctx, k.want(row))
+	return ok && err == nil
+}
+
+func (k lazyKeeper) Keep(ctx context.Context, row int) (int, error) {
+	c, err := k.store.Get(ctx, k.want(row))
+	if err != nil {
+		return 0, err
+	}
+	c.Release()
+	return k.want(row).Size, nil
 }

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 	for _, name := range []string{"CASYNC_STORE", "CASYNC_VERBOSE", "CASYNC_LOG_LEVEL", "NOTIFY_SOCKET"} {
 		os.Unsetenv(name)
 	}
+	os.Setenv("CARAVEL_CACHE_DIR", "none") // of those that do not say where
 	status := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(status)

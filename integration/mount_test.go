@@ -365,7 +365,7 @@ func TestSweep(t *testing.T) {
 	}
 	o := serveDir(t, d.dir, origin.Options{})
 	cache := d.path("cache.castr")
-	args := []string{"--cache", cache, o.URL() + "/disk.caibx"}
+	args := []string{"--cache", cache, "--profile=none", o.URL() + "/disk.caibx"}
 	m, _ := mounted(t, append(args, t.TempDir())...)
 	eventually(t, "the cache is complete", func() bool {
 		_, err := os.Stat(cache)
@@ -391,7 +391,7 @@ func TestSweep(t *testing.T) {
 func TestOnlyWhatIsRead(t *testing.T) {
 	d := newDisk(t, 8_000_000, "--chunk-size=64K")
 	o := serveDir(t, d.dir, origin.Options{})
-	for _, args := range [][]string{nil, {"--no-sweep", "--cache", d.path("cache.castr")}} {
+	for _, args := range [][]string{{"--profile=none"}, {"--profile=none", "--no-sweep", "--cache", d.path("cache.castr")}} {
 		o.Reset()
 		m, file := mounted(t, append(args, o.URL()+"/disk.caibx", t.TempDir())...)
 		if n := o.Counts().Requests; n != 1 {

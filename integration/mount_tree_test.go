@@ -149,48 +149,55 @@ func randomFiles(t *testing.T, dirs, files, size int) func(string) {
 }
 
 // TestMountTreeFar tells how long the first looks at a tree take from far away,
-// and sees that they fetch little.
+// with a sidecar and without, and sees that they fetch little.
 func TestMountTreeFar(t *testing.T) {
 	p := packTree(t, caravel, randomFiles(t, 20, 50, 20_000), "--chunk-size=64K") // 20 MB, some 300 chunks
 	o := serveDir(t, p.dir, origin.Options{RTT: 20 * time.Millisecond, Bandwidth: 125e6})
-	var dir string
-	var m *daemon
-	for _, step := range []struct {
-		what     string
-		requests int64
-		limit    time.Duration
-		do       func()
-	}{
-		{"mount", 4, 2 * time.Second, func() { m, dir = mountedTree(t, "--no-sweep", o.URL()+"/tree.caidx") }},
-		{"first file", 12, 2 * time.Second, func() { same(t, dir+"/dir17/file33", p.source+"/dir17/file33") }},
-		{"nothing", 0, time.Second, func() {
-			for range 100 {
-				absent(t, dir+"/dir17/nothing")
-				absent(t, dir+"/nothing")
+	for _, far := range []struct {
+		flag                     string
+		mount, first, list, find int64 // requests
+	}{{"--no-tree=no", 3, 3, 0, 0}, {"--no-tree", 5, 12, 40, 600}} {
+		t.Run(far.flag, func(t *testing.T) {
+			var dir string
+			var m *daemon
+			for _, step := range []struct {
+				what     string
+				requests int64
+				limit    time.Duration
+				do       func()
+			}{
+				{"mount", far.mount, 2 * time.Second, func() { m, dir = mountedTree(t, "--no-sweep", far.flag, o.URL()+"/tree.caidx") }},
+				{"first file", far.first, 2 * time.Second, func() { same(t, dir+"/dir17/file33", p.source+"/dir17/file33") }},
+				{"nothing", 0, time.Second, func() {
+					for range 100 {
+						absent(t, dir+"/dir17/nothing")
+						absent(t, dir+"/nothing")
+					}
+				}},
+				{"list of a folder", far.list, 3 * time.Second, func() {
+					if got := strings.Fields(must(t, "ls", dir+"/dir03")); len(got) != 50 {
+						t.Errorf("%d entries", len(got))
+					}
+				}},
+				{"find", far.find, 10 * time.Second, func() {
+					if got := must(t, "find", dir, "-type", "f"); strings.Count(got, "\n") != 1000 {
+						t.Errorf("%d files", strings.Count(got, "\n"))
+					}
+				}},
+				{"find again", 0, time.Second, func() { must(t, "find", dir, "-ls") }},
+			} {
+				o.Reset()
+				began := time.Now()
+				step.do()
+				took, n := time.Since(began), o.Counts().Requests
+				t.Logf("%-16s %6.0f ms, %3d requests, %8d bytes", step.what, took.Seconds()*1000, n, o.Counts().Bytes)
+				if n > step.requests || took > step.limit {
+					t.Errorf("%s: %d requests in %v, want at most %d in %v", step.what, n, took, step.requests, step.limit)
+				}
 			}
-		}},
-		{"list of a folder", 40, 3 * time.Second, func() {
-			if got := strings.Fields(must(t, "ls", dir+"/dir03")); len(got) != 50 {
-				t.Errorf("%d entries", len(got))
-			}
-		}},
-		{"find", 600, 10 * time.Second, func() {
-			if got := must(t, "find", dir, "-type", "f"); strings.Count(got, "\n") != 1000 {
-				t.Errorf("%d files", strings.Count(got, "\n"))
-			}
-		}},
-		{"find again", 0, time.Second, func() { must(t, "find", dir, "-ls") }},
-	} {
-		o.Reset()
-		began := time.Now()
-		step.do()
-		took, n := time.Since(began), o.Counts().Requests
-		t.Logf("%-16s %6.0f ms, %3d requests, %8d bytes", step.what, took.Seconds()*1000, n, o.Counts().Bytes)
-		if n > step.requests || took > step.limit {
-			t.Errorf("%s: %d requests in %v, want at most %d in %v", step.what, n, took, step.requests, step.limit)
-		}
+			m.ends(syscall.SIGTERM, soon)
+		})
 	}
-	m.ends(syscall.SIGTERM, soon)
 }
 
 // TestMountTreeDamaged takes a chunk out of the store: what lies in it cannot be
@@ -241,7 +248,7 @@ func TestMountTreeStoreGone(t *testing.T) {
 	}, "--chunk-size=16K")
 	o := serveDir(t, p.dir, origin.Options{})
 	for _, from := range []string{p.index, o.URL() + "/tree.caidx"} {
-		m, dir := mountedTree(t, "--timeout=1s", from)
+		m, dir := mountedTree(t, "--no-tree", "--no-sweep", "--timeout=1s", from)
 		if err := os.Rename(p.path("default.castr"), p.path("away")); err != nil {
 			t.Fatal(err)
 		}
@@ -274,7 +281,7 @@ func TestMountTreeHangs(t *testing.T) {
 		asked <- struct{}{}
 		return origin.Fault{Kind: origin.Hang}
 	}})
-	m, dir := mountedTree(t, "--timeout=0", o.URL()+"/tree.caidx")
+	m, dir := mountedTree(t, "--no-tree", "--no-sweep", "--timeout=0", o.URL()+"/tree.caidx")
 	silent.Store(true)
 	wait := func(command ...string) *exec.Cmd {
 		cmd := exec.Command(command[0], command[1:]...)

@@ -27,7 +27,9 @@ type readmeReader struct {
 	away   string // the folder on another machine
 	www    string // the folder that is served
 	host   string // its URL
+	origin *origin.Origin
 	run    string
+	cache  string // in place of the user's
 	tools  string // comes first in the PATH
 	digest string // what make printed of disk.img
 	tree   string // what it printed of tree
@@ -61,6 +63,16 @@ var promises = []promise{
 	{"caravel digest disk.caibx", digestAsTyped},
 	{"caravel list-chunks disk.caibx", listChunksAsTyped},
 	{"caravel help make", helpAsTyped},
+	{"caravel mount --cache-size=2G http://host/tree.caidx /mnt", mountTreeAsTyped},
+	{"caravel mount --offline http://host/tree.caidx /mnt", mountOfflineAsTyped},
+	{"caravel mount --cache-dir=none http://host/tree.caidx /mnt", mountTreeAsTyped},
+	{"caravel tree /srv/www/tree.caidx", treeAsTyped},
+	{"caravel mount --record=tree.caidx.profile http://host/tree.caidx /mnt", mountTreeAsTyped},
+	{"caravel mount --profile=tree.caidx.profile http://host/tree.caidx /mnt", mountTreeAsTyped},
+	{"caravel profile show tree.caidx.profile", profileShowAsTyped},
+	{"caravel mount --materialize=whole.img http://host/disk.caibx /mnt", materializeAsTyped},
+	{"caravel mount --no-sweep http://host/disk.caibx /mnt", mountDiskAsTyped},
+	{"caravel mount --stats http://host/tree.caidx /mnt", mountStatsAsTyped},
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
 	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
 	{"caravel make tree.catar tree", makeArchiveAsTyped},
@@ -99,7 +111,7 @@ func TestReadme(t *testing.T) {
 
 func newReadmeReader(t *testing.T) *readmeReader {
 	t.Helper()
-	r := &readmeReader{home: t.TempDir(), away: t.TempDir(), www: t.TempDir(), tools: t.TempDir(), run: shortDir(t)}
+	r := &readmeReader{home: t.TempDir(), away: t.TempDir(), www: t.TempDir(), tools: t.TempDir(), cache: t.TempDir(), run: shortDir(t)}
 	image := filepath.Join(r.home, "disk.img")
 	random(t, image, 1_600_000)
 	r.data = read(t, image)
@@ -109,7 +121,8 @@ func newReadmeReader(t *testing.T) *readmeReader {
 			t.Fatal(err)
 		}
 	}
-	r.host = serveDir(t, r.www, origin.Options{}).URL()
+	r.origin = serveDir(t, r.www, origin.Options{})
+	r.host = r.origin.URL()
 	// The other side of ssh is here.
 	if err := os.WriteFile(filepath.Join(r.tools, "ssh"), []byte("#!/bin/sh\nshift\nexec \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -127,7 +140,7 @@ func (r *readmeReader) shell(dir, line string, places ...string) (name string, a
 	line = strings.NewReplacer(places...).Replace(line)
 	return "sh", []string{"-c", line}, func(cmd *exec.Cmd) {
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "PATH="+r.tools+":"+os.Getenv("PATH"))
+		cmd.Env = append(os.Environ(), "PATH="+r.tools+":"+os.Getenv("PATH"), "CARAVEL_CACHE_DIR="+r.cache)
 	}
 }
 
@@ -212,6 +225,14 @@ func (r *readmeReader) sameTree(t *testing.T, dir, part string, flags feature.Fl
 }
 
 func mountTreeAsTyped(t *testing.T, r *readmeReader, line string) {
+	if said := r.mountTree(t, line); said != "" {
+		t.Errorf("says %q", said)
+	}
+}
+
+// mountTree mounts the tree, looks at all of it, and returns what was said.
+func (r *readmeReader) mountTree(t *testing.T, line string) string {
+	t.Helper()
 	needFUSE(t)
 	mnt := t.TempDir()
 	d, said := r.started(t, line, "/mnt", mnt)
@@ -221,6 +242,52 @@ func mountTreeAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 	r.sameTree(t, mnt, "", feature.Unix)
 	d.ends(syscall.SIGINT, soon)
+	return d.stderr.String()
+}
+
+func mountOfflineAsTyped(t *testing.T, r *readmeReader, line string) {
+	r.origin.Reset()
+	mountTreeAsTyped(t, r, line)
+	if c := r.origin.Counts(); c.Requests != 0 {
+		t.Errorf("asked for %v", c.Paths)
+	}
+}
+
+func mountStatsAsTyped(t *testing.T, r *readmeReader, line string) {
+	if said := r.mountTree(t, line); !strings.Contains(said, "chunks read") || !strings.Contains(said, "cache on disk") {
+		t.Errorf("says %q", said)
+	}
+}
+
+func treeAsTyped(t *testing.T, r *readmeReader, line string) {
+	sidecar := filepath.Join(r.www, "tree.caidx.tree")
+	made := read(t, sidecar)
+	if err := os.Remove(sidecar); err != nil {
+		t.Fatal(err)
+	}
+	r.typed(t, r.away, line)
+	holds(t, sidecar, made)
+}
+
+func profileShowAsTyped(t *testing.T, r *readmeReader, line string) {
+	if got := r.typed(t, r.away, line); !strings.Contains(got, "Chunks: ") {
+		t.Errorf("printed\n%s", got)
+	}
+}
+
+// mountDiskAsTyped mounts the disk image, and reads it.
+func mountDiskAsTyped(t *testing.T, r *readmeReader, line string) {
+	needFUSE(t)
+	mnt := t.TempDir()
+	d, _ := r.started(t, line, "/mnt", mnt)
+	unmountLater(t, mnt)
+	holds(t, mnt+"/disk", r.data)
+	d.ends(syscall.SIGINT, soon)
+}
+
+func materializeAsTyped(t *testing.T, r *readmeReader, line string) {
+	mountDiskAsTyped(t, r, line)
+	holds(t, filepath.Join(r.away, "whole.img"), r.data)
 }
 
 func extractTreeAsTyped(t *testing.T, r *readmeReader, line string) {

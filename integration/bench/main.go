@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -54,7 +55,7 @@ type comparison struct {
 }
 
 func comparisons() []comparison {
-	disk, tree := (*setting).prepareDisk, (*setting).prepareTree
+	disk, tree, wan := (*setting).prepareDisk, (*setting).prepareTree, (*setting).prepareWan
 	return []comparison{
 		{"make", disk, (*setting).makeEmpty},
 		{"remake", disk, (*setting).makePresent},
@@ -67,6 +68,11 @@ func comparisons() []comparison {
 		{"tree-extract", tree, (*setting).treeExtract},
 		{"tree-list", tree, (*setting).treeList},
 		{"tree-http", tree, (*setting).treeHTTP},
+		{"wan-look", wan, (*setting).wanLook},
+		{"wan-stream", wan, (*setting).wanStream},
+		{"wan-sweep", wan, (*setting).wanSweep},
+		{"wan-profile", wan, (*setting).wanProfile},
+		{"wan-local", wan, (*setting).wanLocal},
 	}
 }
 
@@ -85,7 +91,7 @@ func bench(size, runs int, only, dir, tree string) error {
 		return err
 	}
 	for _, c := range comparisons() {
-		if only != "" && !strings.Contains(","+only+",", ","+c.name+",") {
+		if !chosen(c.name, only) {
 			continue
 		}
 		if err := c.needs(s); err != nil {
@@ -96,6 +102,14 @@ func bench(size, runs int, only, dir, tree string) error {
 		}
 	}
 	return nil
+}
+
+// chosen reports whether a case is to run: it, or its group ("wan" of
+// "wan-look"), is among the names.
+func chosen(name, only string) bool {
+	group, _, _ := strings.Cut(name, "-")
+	names := strings.Split(only, ",")
+	return only == "" || slices.Contains(names, name) || slices.Contains(names, group)
 }
 
 // path is a file of the bench's own.

@@ -1,0 +1,153 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"caravel/internal/origin"
+)
+
+// The links of the comparisons over a wide area, in bytes a second.
+const (
+	gigabit = 125e6
+	slow    = gigabit / 10
+	rtt     = 20 * time.Millisecond
+)
+
+// row prints one measure: what it is, what there is to reach, and what was.
+func row(measure, goal, format string, args ...any) {
+	fmt.Printf("  %-46s %-26s %s\n", measure, goal, fmt.Sprintf(format, args...))
+}
+
+// faraway shows www behind a link.
+func (s *setting) faraway(bandwidth int64, change func(*origin.Options)) (*origin.Origin, error) {
+	opt := origin.Options{RTT: rtt, Bandwidth: bandwidth}
+	if change != nil {
+		change(&opt)
+	}
+	return origin.Start(s.path("www"), opt)
+}
+
+// A mounted program is one that shows an image in mnt.
+type mountedProgram struct {
+	cmd   *exec.Cmd
+	dir   string
+	began time.Time // when it was started
+	said  bytes.Buffer
+}
+
+// mountBy starts a program that mounts something on the directory that is its
+// last argument, and waits until it has. Its cache is that of the case.
+func (s *setting) mountBy(args ...string) (*mountedProgram, error) {
+	m := &mountedProgram{dir: s.path("mnt")}
+	if err := os.MkdirAll(m.dir, 0o755); err != nil {
+		return nil, err
+	}
+	var before syscall.Stat_t
+	if err := syscall.Stat(m.dir, &before); err != nil {
+		return nil, err
+	}
+	m.cmd = exec.Command(args[0], append(args[1:], m.dir)...)
+	m.cmd.Env = append(os.Environ(), "CARAVEL_CACHE_DIR="+s.path("cache"))
+	m.cmd.Stderr = &m.said
+	m.began = time.Now()
+	if err := m.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := mounted(m.dir, before.Dev); err != nil {
+		_ = m.end()
+		return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, m.said.String())
+	}
+	return m, nil
+}
+
+// end unmounts and returns what the program says against that. A peer's status
+// is no figure.
+func (m *mountedProgram) end() error {
+	err := m.cmd.Process.Signal(syscall.SIGTERM)
+	return errors.Join(err, ignoreExit(m.cmd.Wait()))
+}
+
+func ignoreExit(err error) error {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+// processor is what the program has used, in seconds, once it has ended.
+func (m *mountedProgram) processor() float64 {
+	u := m.cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// peak is its most memory, in MiB.
+func (m *mountedProgram) peak() int64 {
+	return m.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+}
+
+// cold forgets what earlier runs have kept on disk.
+func (s *setting) cold() error { return os.RemoveAll(s.path("cache")) }
+
+// statistics reads what the program wrote with --stats-file.
+func statistics(path string) (map[string]any, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]any
+	return all, json.Unmarshal(b, &all)
+}
+
+// onlyFile is the path of the one file in a mount.
+func (m *mountedProgram) onlyFile() (string, error) {
+	entries, err := os.ReadDir(m.dir)
+	if err != nil {
+		return "", err
+	}
+	if len(entries) != 1 {
+		return "", fmt.Errorf("%d files in %s", len(entries), m.dir)
+	}
+	return filepath.Join(m.dir, entries[0].Name()), nil
+}
+
+// readFirst reads the first n bytes of a file in pieces of 1 MiB; n < 0: all.
+func readFirst(path string, n int64) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if n >= 0 {
+		r = io.LimitReader(f, n)
+	}
+	return io.CopyBuffer(struct{ io.Writer }{io.Discard}, r, make([]byte, 1<<20))
+}
+
+// settled waits until nothing has been asked of an origin for a while, and
+// returns when the last request came, from began on.
+func settled(o *origin.Origin, began time.Time, quiet time.Duration) time.Duration {
+	last, at := int64(-1), began
+	for {
+		c := o.Counts()
+		if sum := c.Requests + c.Bytes; sum != last {
+			last, at = sum, time.Now()
+		}
+		if time.Since(at) > quiet {
+			return at.Sub(began)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
