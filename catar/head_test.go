@@ -21,18 +21,7 @@ type visit struct {
 
 // streamed are an archive's nodes as the Decoder gives them.
 func streamed(r io.Reader, opt catar.DecoderOptions) ([]catar.Node, error) {
-	var nodes []catar.Node
-	d := catar.NewDecoder(r, opt)
-	for {
-		n, err := d.Next()
-		if err == io.EOF {
-			return nodes, nil
-		}
-		if err != nil {
-			return nodes, err
-		}
-		nodes = append(nodes, *n)
-	}
+	return nodesOf(catar.NewDecoder(r, opt))
 }
 
 // random are an archive's nodes as they are found by its tables.

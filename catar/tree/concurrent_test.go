@@ -140,12 +140,14 @@ func TestManyConfirm(t *testing.T) {
 		s := readSidecar(t, skimmed(t, said), len(said))
 		for round := range 20 {
 			tr, dropped := dropping(t, s, memory(truth))
-			var all sync.WaitGroup
-			for g := range 8 {
-				rng := rand.New(rand.NewPCG(uint64(round), uint64(g)))
-				all.Go(func() { confirmSome(t, tr, rng, change == nil) })
-			}
-			all.Wait()
+			synctest.Test(t, func(t *testing.T) { // which fails if something goes on waiting
+				var all sync.WaitGroup
+				for g := range 8 {
+					rng := rand.New(rand.NewPCG(uint64(round), uint64(g)))
+					all.Go(func() { confirmSome(t, tr, rng, change == nil) })
+				}
+				all.Wait()
+			})
 			if err := *dropped.Load(); errors.Is(err, tree.ErrContradicted) != (change != nil) {
 				t.Errorf("%s: dropped since %v", name, err)
 			}
@@ -163,7 +165,7 @@ func confirmSome(t *testing.T, tr *tree.Tree, rng *rand.Rand, good bool) {
 			go cancel()
 		}
 		var err error
-		switch rng.IntN(6) {
+		switch rng.IntN(9) {
 		case 0:
 			err = tr.ConfirmAll(ctx)
 		case 1:
@@ -176,6 +178,16 @@ func confirmSome(t *testing.T, tr *tree.Tree, rng *rand.Rand, good bool) {
 			_, err = tr.Lookup(ctx, tr.Parent(id), tr.Name(id))
 			if id == tree.Root {
 				err = nil // which has no name
+			}
+		case 5:
+			err = tr.ConfirmBelow(ctx, id)
+		case 6:
+			for _, e := range tr.Walk(ctx, id, -1) {
+				err = e
+			}
+		case 7:
+			if tr.Attr(id).Mode&catar.ModeType == catar.ModeLink {
+				_, err = tr.Target(ctx, id)
 			}
 		default:
 			err = tr.Confirm(ctx, id)

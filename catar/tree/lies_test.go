@@ -31,17 +31,19 @@ func TestLies(t *testing.T) {
 				if seen[typ] == nil {
 					seen[typ] = new(verdicts)
 				}
-				for _, lie := range liesOf(bare, at, i) {
+				for j, lie := range liesOf(bare, at, i) {
+					if raced && j%8 != i%8 {
+						continue // nobody has the time for all of them
+					}
 					seen[typ].judge(t, balanced(lie, len(archive)), told)
 				}
 			}
 		})
 	}
 	for typ, v := range seen {
-		if v.refused == 0 || v.found+v.harmless == 0 {
+		if v.refused == 0 || v.found+v.harmless == 0 && !raced {
 			t.Errorf("records of type %#x: %+v", typ, *v)
 		}
-		t.Logf("records of type %#x: %+v", typ, *v)
 	}
 	if len(seen) != 18 {
 		t.Errorf("only %d types of records", len(seen))

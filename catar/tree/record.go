@@ -96,7 +96,8 @@ var (
 // Sidecar makes the sidecar file out of what a whole walk has recorded (see
 // Options.Record and Complete): the same bytes as a [Skimmer]'s. index is the
 // SHA-512/256 of the index file. An archive of desync's that has names without
-// nodes gets none: what they are is not known here.
+// nodes gets none: what they are is not known here; nor does one with so many
+// attributes that differ that not all were kept.
 func (t *Tree) Sidecar(index [32]byte) ([]byte, error) {
 	if t.records == nil {
 		return nil, errNotRecorded

@@ -100,7 +100,7 @@ func readBody(r io.Reader, index [32]byte, size int64) ([]byte, error) {
 		return nil, refused("offset %d: version %d, not %d", atVersion, u64(atVersion), version)
 	case [32]byte(head[atIndex:]) != index:
 		return nil, refused("offset %d: %w: %x, not %x", atIndex, ErrStale, head[atIndex:atArchive], index)
-	case size < 0 || size > maxArchive || u64(atArchive) != uint64(size):
+	case size <= 0 || size > maxArchive || u64(atArchive) != uint64(size):
 		return nil, refused("offset %d: of an archive of %d bytes, not %d", atArchive, u64(atArchive), size)
 	case n > maxBody:
 		return nil, refused("offset %d: %d bytes, more than %d", atBody, n, maxBody)

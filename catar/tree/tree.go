@@ -40,7 +40,8 @@
 // reads the archive and compares. [Tree.Confirm] compares an entry with its own
 // records, which is for the bytes of a file: they lie beside these. But a record
 // in the right place may be what some file contains; so what is done on an
-// entry's word asks [Tree.ConfirmPath], which follows the tables from the root.
+// entry's word asks [Tree.ConfirmPath], which follows the tables from the root;
+// what is done on the word that a name is there, or is not, [Tree.ConfirmBelow].
 // [Tree.ConfirmAll] compares everything in the background.
 //
 // The first contradiction ends the trust in the whole sidecar
