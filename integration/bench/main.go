@@ -71,6 +71,7 @@ func comparisons() []comparison {
 		{"wan-look", wan, (*setting).wanLook},
 		{"wan-stream", wan, (*setting).wanStream},
 		{"wan-sweep", wan, (*setting).wanSweep},
+		{"wan-odd", wan, (*setting).wanOdd},
 		{"wan-profile", wan, (*setting).wanProfile},
 		{"wan-local", wan, (*setting).wanLocal},
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,16 +98,6 @@ func (m *mountedProgram) peak() int64 {
 
 // cold forgets what earlier runs have kept on disk.
 func (s *setting) cold() error { return os.RemoveAll(s.path("cache")) }
-
-// statistics reads what the program wrote with --stats-file.
-func statistics(path string) (map[string]any, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var all map[string]any
-	return all, json.Unmarshal(b, &all)
-}
 
 // onlyFile is the path of the one file in a mount.
 func (m *mountedProgram) onlyFile() (string, error) {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"caravel/internal/origin"
+	"caravel/prefetch"
+	"caravel/store"
 )
 
 // wanProfile replays what a build touched of the mounted Go tree, and what a
@@ -156,19 +158,18 @@ func indent(text string) string {
 
 // touched is how many bytes the chunks of a profile have in the store.
 func (s *setting) touched(profile string) (float64, error) {
-	out, err := exec.Command(s.bin, "profile", "show", "--json", "--chunks", profile).Output()
+	f, err := os.Open(profile)
 	if err != nil {
-		return 0, fmt.Errorf("profile show: %w", err)
+		return 0, err
 	}
-	var shown struct {
-		Chunks []string `json:"chunk_ids"`
-	}
-	if err := json.Unmarshal(out, &shown); err != nil {
+	defer f.Close()
+	p, err := prefetch.ReadProfile(f)
+	if err != nil {
 		return 0, err
 	}
 	sum := 0.0
-	for _, id := range shown.Chunks {
-		st, err := os.Stat(s.path("www", "default.castr", id[:4], id+".cacnk"))
+	for c := range p.Chunks() {
+		st, err := os.Stat(s.path("www", "default.castr", store.Form{Compression: store.Zstd}.Name(c.ID)))
 		if err != nil {
 			return 0, err
 		}
