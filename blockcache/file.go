@@ -189,6 +189,15 @@ func (f *File) ready() error {
 	return nil
 }
 
+// hope forgets that the disk was full, if that is a while ago.
+func (f *File) hope() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !time.Now().Before(f.full) {
+		f.full = time.Time{}
+	}
+}
+
 // usable returns why nothing can be written to it, or nil.
 func (f *File) usable() error {
 	f.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -78,8 +80,8 @@ func TestMapWithoutRoom(t *testing.T) {
 			return nil
 		}
 		img := New(x, s, Options{})
-		if err := img.Fill(t.Context(), f, store.Sweep); !isFull(err) {
-			t.Errorf("Fill: %v", err)
+		if err := img.Fill(t.Context(), f, store.Sweep); err == nil {
+			t.Error("filled, though the map has no room")
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -87,6 +89,7 @@ func TestMapWithoutRoom(t *testing.T) {
 			t.Errorf("%d tries in a minute", n)
 		}
 		full.Store(0)
+		time.Sleep(2 * fullPause)
 		if err := img.Fill(t.Context(), f, store.Sweep); err != nil || !f.Complete() {
 			t.Error(err)
 		}
@@ -190,4 +193,37 @@ func TestClosedFileSaysNothing(t *testing.T) {
 	if err := f.giveUp(errCut); err == nil || said.String() != "" {
 		t.Errorf("%v, said %q", err, said.String())
 	}
+}
+
+// However many files are filled at once, they share what may be under way.
+func TestFillsShareTheirBytes(t *testing.T) {
+	const chunk = 512 << 10
+	x, s := numberedImage(t, 80, chunk)
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		img := New(x, s, Options{})
+		var fills sync.WaitGroup
+		for off := int64(0); off < x.Size(); off += x.Size() / 2 {
+			name := strconv.FormatInt(off, 10)
+			bad := &spoiled{sync: func() error { return nil }, write: func() error { <-stuck; return nil }}
+			f, err := openFile(filepath.Join(dir, name), x, FileOptions{Off: off, Size: x.Size() / 2}, spoil(name, bad))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			fills.Go(func() {
+				if err := img.Fill(t.Context(), f, store.Sweep); err != nil || !f.Complete() {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := s.live.Load(); n != fillBytes {
+			t.Errorf("%d KiB under way, want %d", n>>10, fillBytes>>10)
+		}
+		close(stuck)
+		fills.Wait()
+		img.Close()
+	})
 }

@@ -26,6 +26,7 @@ func (img *Image) Fill(ctx context.Context, f *File, class store.Class) error {
 		return err
 	}
 	defer leave()
+	f.hope()
 	// The chunk that ends the file, when it is written, may put others in doubt.
 	var left error
 	for pass := 0; pass < fillPasses && f.have.Load() < int64(f.rows); pass++ {

@@ -9,8 +9,9 @@ import (
 	"caravel/store"
 )
 
-// errNowhere is what Keep says of an image that has no such place.
-var errNowhere = errors.New("blockcache: neither a file nor a cache on disk keeps chunks")
+// ErrNowhere is what Keep says of an image that has no place for a chunk, or not
+// any more.
+var ErrNowhere = errors.New("blockcache: neither a file nor a cache on disk keeps chunks")
 
 // Kept reports whether a chunk is where it outlives the memory: in the Files
 // that hold it, or if there are none, in Options.Kept. Chunks of zeros are. One
@@ -50,7 +51,7 @@ func (img *Image) Keep(ctx context.Context, row int, class store.Class) (size in
 	}
 	files := img.filesOf(row, c)
 	if len(files) == 0 && img.kept == nil {
-		return 0, errNowhere
+		return 0, ErrNowhere
 	}
 	if len(files) == 0 {
 		return img.keepInStore(both, row, c, class)

@@ -253,6 +253,43 @@ func TestReplayOfABuild(t *testing.T) {
 	}
 }
 
+// A profile that is larger than the memory goes on as its reader does, and brings
+// each chunk once.
+func TestReplayBeyondMemory(t *testing.T) {
+	const size = 18_500
+	x, far, rows := build(t, 1000, size)
+	synctest.Test(t, func(t *testing.T) {
+		q := fetch.New(far, fetch.Options{})
+		defer q.Close()
+		mem := blockcache.NewMemory(4 << 20)
+		img := blockcache.New(x, q, blockcache.Options{Memory: mem})
+		defer img.Close()
+		var st prefetch.ReplayStats
+		var replay sync.WaitGroup
+		replay.Go(func() {
+			st = prefetch.Replay(t.Context(), rows, img.View(store.Profile), prefetch.ReplayOptions{})
+		})
+		time.Sleep(time.Second)
+		if got := mem.Stats().Bytes; got > 2<<20 || got < 2<<20-size {
+			t.Errorf("%d bytes in memory before anything was read, want half of it", got)
+		}
+		view, p := img.View(store.Demand), make([]byte, size)
+		for _, row := range rows {
+			if _, err := view.ReadAt(t.Context(), p, x.Chunk(row).Start); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		replay.Wait()
+		if far.bytes != int64(len(rows))*size || st.Fetched+st.Present != int64(len(rows)) || mem.Stats().Wasted[store.Profile] != 0 {
+			t.Errorf("%d bytes came for %d chunks, %+v", far.bytes, len(rows), st)
+		}
+		if alone := img.Stats().Misses - q.Stats().Class[store.Demand].Joined; alone > int64(len(rows))/20 {
+			t.Errorf("%d reads of %d found nothing under way", alone, len(rows))
+		}
+	})
+}
+
 // BenchmarkReplay is what a replay costs beside the fetching.
 func BenchmarkReplay(b *testing.B) {
 	rows := make([]int, 10_000)

@@ -3,6 +3,7 @@ package prefetch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -23,7 +24,7 @@ type Keeper interface {
 	Kept(ctx context.Context, row int) bool
 
 	// Keep fetches a chunk to there, and returns how many plain bytes came: 0 if
-	// it was there.
+	// it was there. blockcache.ErrNowhere ends the sweep.
 	Keep(ctx context.Context, row int) (size int, err error)
 }
 
@@ -55,11 +56,12 @@ type SweepStats struct {
 	Fetched int64 `json:"fetched"` // chunks that came
 	Left    int64 `json:"left"`    // chunks left out: the store has none, a corrupt one, or refuses
 	Bytes   int64 `json:"bytes"`   // plain bytes of those fetched
-	Full    bool  `json:"full"`    // it has ended for want of room
+	Full    bool  `json:"full"`    // it has ended for want of room, or of a place
 }
 
 // Sweep fetches the chunks that k has not kept: First, then all in disk order.
-// It ends when all were looked at, or when there is no more Room.
+// It ends when all were looked at, or when there is no more Room, or no place any
+// more: a file that was given up.
 //
 // It never fails for what a store says. After an error all of it pauses, the
 // longer the more of them follow one another, and then asks again; a chunk that
@@ -257,6 +259,9 @@ func (w *sweep) fetch(ctx context.Context, row int) result {
 		}
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, blockcache.ErrNowhere) {
+			return result{end: full}
 		}
 		w.opt.Log.Debug("sweep pauses", "row", row, "err", err)
 		w.pause.begin(began, err)

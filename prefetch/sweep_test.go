@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -159,6 +160,35 @@ func TestSweepLeavesOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sweep into a file that cannot be used any more ends.
+func TestSweepWithoutPlace(t *testing.T) {
+	x, s, _ := sweepImage(t, 20)
+	path := filepath.Join(t.TempDir(), "f")
+	synctest.Test(t, func(t *testing.T) {
+		f, err := blockcache.OpenFile(path, x, blockcache.FileOptions{Size: x.Size()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		img := blockcache.New(x, s, blockcache.Options{})
+		defer img.Close()
+		img.Attach(f)
+		seen := 0
+		st, err := prefetch.Sweep(t.Context(), prefetch.Keeping(img), prefetch.SweepOptions{
+			Requests: 1,
+			Progress: func(prefetch.SweepStats) {
+				if seen++; seen == 5 {
+					if err := f.Close(); err != nil {
+						t.Error(err)
+					}
+				}
+			},
+		})
+		if err != nil || !st.Full || st.Fetched < 5 || st.Fetched > 6 {
+			t.Errorf("%+v, %v", st, err)
+		}
+	})
 }
 
 func TestSweepCancelled(t *testing.T) {
