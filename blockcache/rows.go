@@ -16,21 +16,6 @@ var errRows = errors.New("the rows of the index do not follow one another")
 // Rows is the number of chunks of the image.
 func (img *Image) Rows() int { return img.table.Len() }
 
-// RowsOf are the rows [first, end) of a range of bytes, cut at the end of the
-// image. It waits for rows that are on their way.
-func (img *Image) RowsOf(ctx context.Context, r Range) (first, end int, err error) {
-	if r = img.clip(r); r.Len == 0 {
-		return 0, 0, nil
-	}
-	if first, err = img.table.Seek(ctx, r.Off); err != nil {
-		return 0, 0, err
-	}
-	if end, err = img.table.Seek(ctx, r.Off+r.Len-1); err != nil {
-		return 0, 0, err
-	}
-	return first, end + 1, nil
-}
-
 // clip is the part of r that lies in the image.
 func (img *Image) clip(r Range) Range {
 	if r.Off < 0 || r.Len <= 0 || r.Off >= img.size {

@@ -108,9 +108,6 @@ func TestRowsOnTheirWay(t *testing.T) {
 				t.Errorf("the hint at %d was lost", off)
 			}
 		}
-		if first, end, err := img.RowsOf(t.Context(), blockcache.Range{Off: 8500, Len: 1 << 62}); first != 8 || end != 10 || err != nil {
-			t.Errorf("rows %d to %d, %v", first, end, err)
-		}
 		for off, n := range img.Holes(8000, 2000) {
 			if off != 9000 || n != 1000 {
 				t.Errorf("%d bytes of hole at %d", n, off)
@@ -129,10 +126,9 @@ func TestRowsThatFail(t *testing.T) {
 	defer img.Close()
 	ctx := t.Context()
 	_, read := img.View(store.Demand).ReadAt(ctx, make([]byte, 10), 1234)
-	_, _, rows := img.RowsOf(ctx, blockcache.Range{Off: 5, Len: 1})
 	_, keep := img.Keep(ctx, 3, store.Sweep)
 	_, bring := img.View(store.Profile).Bring(ctx, 3)
-	for name, err := range map[string]error{"read": read, "RowsOf": rows, "Keep": keep, "Bring": bring} {
+	for name, err := range map[string]error{"read": read, "Keep": keep, "Bring": bring} {
 		if !errors.Is(err, bad) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -370,11 +370,6 @@ type lazyKeeper struct {
 
 func (k lazyKeeper) Rows() int { return k.index.Len() }
 
-func (k lazyKeeper) RowsOf(_ context.Context, r blockcache.Range) (first, end int, err error) {
-	first, end = k.index.Range(r.Off, r.Len)
-	return first, end, nil
-}
-
 func (k lazyKeeper) want(row int) store.Want {
 	c := k.index.Chunk(row)
 	return store.Want{ID: c.ID, Size: c.Size, Digest: k.index.Digest(), Class: store.Sweep}

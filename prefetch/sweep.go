@@ -17,9 +17,6 @@ type Keeper interface {
 	// Rows is the number of chunks.
 	Rows() int
 
-	// RowsOf are the rows [first, end) of a range of bytes.
-	RowsOf(ctx context.Context, r blockcache.Range) (first, end int, err error)
-
 	// Kept reports whether a chunk is there.
 	Kept(ctx context.Context, row int) bool
 
@@ -39,14 +36,13 @@ func (k keeping) Keep(ctx context.Context, row int) (int, error) {
 
 // SweepOptions tunes a sweep. The zero value is a good choice.
 type SweepOptions struct {
-	First    []blockcache.Range // what is fetched before all else, in this order: where the metadata is
-	Rate     int64              // plain bytes a second; 0: as many as the link carries
-	Room     func() int64       // bytes that may still be kept, asked before each chunk; nil: no limit
-	Chunk    int64              // average chunk of the image; 0: 64 KiB
-	Bytes    int64              // plain bytes under way, about; 0: 16 MiB
-	Requests int                // chunks under way; 0: 128
-	Progress func(SweepStats)   // nil: none; called after each chunk, by the goroutine that called Sweep
-	Log      *slog.Logger       // nil: discard
+	Rate     int64            // plain bytes a second; 0: as many as the link carries
+	Room     func() int64     // bytes that may still be kept, asked before each chunk; nil: no limit
+	Chunk    int64            // average chunk of the image; 0: 64 KiB
+	Bytes    int64            // plain bytes under way, about; 0: 16 MiB
+	Requests int              // chunks under way; 0: 128
+	Progress func(SweepStats) // nil: none; called after each chunk, by the goroutine that called Sweep
+	Log      *slog.Logger     // nil: discard
 }
 
 // SweepStats counts what a sweep has done. Repeated chunks count each time that
@@ -59,7 +55,7 @@ type SweepStats struct {
 	Full    bool  `json:"full"`    // it has ended for want of room, or of a place
 }
 
-// Sweep fetches the chunks that k has not kept: First, then all in disk order.
+// Sweep fetches the chunks that k has not kept, in disk order.
 // It ends when all were looked at, or when there is no more Room, or no place any
 // more: a file that was given up.
 //
@@ -91,7 +87,6 @@ type sweep struct {
 	keeper Keeper
 	opt    SweepOptions
 
-	looked   bits // rows that First has had; nil: none
 	done     chan result
 	running  int // goroutines that will send on done
 	complete bool
@@ -120,23 +115,8 @@ const (
 
 // all looks at every row once, until there is no use in going on.
 func (w *sweep) all(ctx context.Context) {
-	rows := w.keeper.Rows()
-	if len(w.opt.First) > 0 {
-		w.looked = make(bits, bitsFor(rows))
-	}
-	for _, r := range w.opt.First {
-		first, end, err := w.keeper.RowsOf(ctx, r)
-		if err != nil {
-			continue // its rows come with all others
-		}
-		for row := max(first, 0); row < min(end, rows); row++ {
-			if w.looked.set(row) && !w.next(ctx, row) {
-				return
-			}
-		}
-	}
-	for row := range rows {
-		if (w.looked == nil || !w.looked.has(row)) && !w.next(ctx, row) {
+	for row := range w.keeper.Rows() {
+		if !w.next(ctx, row) {
 			return
 		}
 	}

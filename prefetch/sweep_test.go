@@ -27,14 +27,6 @@ type keeper struct {
 
 func (k *keeper) Rows() int { return k.index.Len() }
 
-func (k *keeper) RowsOf(_ context.Context, r blockcache.Range) (first, end int, err error) {
-	if r.Off < 0 {
-		return 0, 0, errors.New("negative")
-	}
-	first, end = k.index.Range(r.Off, r.Len)
-	return first, end, nil
-}
-
 func (k *keeper) Kept(_ context.Context, row int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -235,39 +227,6 @@ func TestSweepOfEqualChunks(t *testing.T) {
 			t.Errorf("%d requests", s.asks())
 		}
 	})
-}
-
-// What is named comes first, in the order given, then the rest in disk order;
-// each once.
-func TestSweepFirst(t *testing.T) {
-	x, s, k := sweepImage(t, 20)
-	s.fail = func(w store.Want) error {
-		if w.ID == x.Chunk(12).ID {
-			return store.ErrMissing
-		}
-		return nil
-	}
-	synctest.Test(t, func(t *testing.T) {
-		st, err := prefetch.Sweep(t.Context(), k, prefetch.SweepOptions{
-			Requests: 1,
-			First: []blockcache.Range{
-				{Off: 12 * chunk, Len: 2*chunk + 1},
-				{Off: 4*chunk - 1, Len: 1},
-				{Off: -1, Len: 1}, // no range: left out
-				{Off: 13 * chunk, Len: chunk},
-				{Off: 1 << 40, Len: 1},
-			},
-		})
-		if err != nil || st != (prefetch.SweepStats{Fetched: 19, Left: 1, Bytes: 19 * chunk}) {
-			t.Errorf("%+v, %v", st, err)
-		}
-	})
-	want := []int{12, 13, 14, 3, 0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 15, 16, 17, 18, 19}
-	for i, row := range want {
-		if i >= len(s.order) || s.order[i] != x.Chunk(row).ID {
-			t.Fatalf("request %d is not for chunk %d", i, row)
-		}
-	}
 }
 
 // A rate is kept to from the first moment on, whatever is under way.
