@@ -170,8 +170,10 @@ func (img *Image) openKept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Another index: what is known of its side files is that of the former.
-	img.ask(ctx, known)
+	// Of another index, what is known of its side files is that of the former.
+	if img.Index == nil || sumOf(img.Index) != img.keep.was.Index {
+		img.ask(ctx, known)
+	}
 	if img.Index != nil {
 		img.keep.index(img.Index, info)
 		img.sides.busy.Go(img.settle)

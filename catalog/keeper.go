@@ -22,6 +22,11 @@ const (
 	keptLimit = 64 << 20
 
 	recordLimit = 64 << 10
+
+	// absentFor is how long it is believed that a side file is not there, though
+	// the index is the same: somebody may put a profile beside an image that is
+	// long in use.
+	absentFor = 24 * time.Hour
 )
 
 // A record is what is known of one location. It is kept as JSON.
@@ -31,6 +36,8 @@ type record struct {
 	Tag      string            // as in store.Info
 	ModTime  time.Time         // as in store.Info
 	Sides    map[string]string // the SHA-256 of each side file that was looked for, by its ending; "": there is none
+	Looked   time.Time         // when the first of those that are not there was looked for
+	Sound    map[string]string // as Sides, of those that Confirm was told of
 }
 
 // info is what the server said of the index.
@@ -83,14 +90,45 @@ func sumOf(x *index.Index) string {
 }
 
 // side is a side file of the record. known is false if it was not looked for, or
-// was lost.
+// not lately, or was lost.
 func (k *keeper) side(ending string) (content []byte, known bool) {
 	sum, ok := k.was.Sides[ending]
 	if !ok || sum == "" {
-		return nil, ok
+		return nil, ok && k.lately()
 	}
 	content, err := k.disk.ReadFile(k.sideName(ending), sideLimit)
 	return content, err == nil && sumOfSide(content) == sum
+}
+
+// lately reports whether it is not long ago that side files were not there. A
+// time to come is another clock's.
+func (k *keeper) lately() bool {
+	since := time.Since(k.was.Looked)
+	return since >= 0 && since < absentFor
+}
+
+// confirm says that a side file is right, and confirmed asks for that.
+func (k *keeper) confirm(ending string, content []byte) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	sound := maps.Clone(k.record.Sound)
+	if sound == nil {
+		sound = map[string]string{}
+	}
+	sound[ending] = sumOfSide(content)
+	k.record.Sound = sound
+}
+
+func (k *keeper) confirmed(ending string, content []byte) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.record.Sound[ending] == sumOfSide(content)
 }
 
 // sideName is the name under which a side file is kept. The endings begin with
@@ -117,6 +155,9 @@ func (k *keeper) index(x *index.Index, info store.Info) {
 		}
 		k.note(k.disk.WriteFile("index/"+sum, b.Bytes()))
 	}
+	if sum == k.was.Index {
+		k.record.Sound = k.was.Sound
+	}
 	k.record.Index, k.record.Tag, k.record.ModTime = sum, info.Tag, info.ModTime
 }
 
@@ -125,6 +166,7 @@ func (k *keeper) same() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.record.Index, k.record.Tag, k.record.ModTime = k.was.Index, k.was.Tag, k.was.ModTime
+	k.record.Sound = k.was.Sound
 }
 
 // settle keeps the side files that are known, and the record that names them:
@@ -139,9 +181,10 @@ func (k *keeper) settle(known map[string]*side) {
 	if k.record.Index == "" {
 		return
 	}
-	k.record.Sides = map[string]string{}
+	k.record.Sides, k.record.Looked = map[string]string{}, time.Time{}
 	if k.record.Index == k.was.Index {
 		maps.Copy(k.record.Sides, k.was.Sides)
+		k.record.Looked = k.was.Looked
 	}
 	for ending, f := range known {
 		sum := ""

@@ -148,6 +148,11 @@ func TestRemoteSizes(t *testing.T) {
 			t.Errorf("size %d: %d bytes allocated", size, used)
 		}
 	}
+	for rows, want := range map[int64]string{1 << 30: "unexpected EOF", 1<<30 + 1: "more than can be read", 1 << 57: "more than can be read"} {
+		if _, err := index.NewRemote(t.Context(), liar(104+40*rows)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d rows: got %v, want %q in it", rows, err, want)
+		}
+	}
 }
 
 // A liar has nothing of what it says.

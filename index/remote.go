@@ -68,6 +68,11 @@ func (s spoilt) Unwrap() error        { return s.error }
 // link of 1 Gbit/s.
 const blockRows = blockSize / rowSize
 
+// maxRows is how many a Remote may have: it costs nothing to say that there are
+// many, and whoever keeps a bit for each row believes it. An image of 64 TiB has
+// as many, and an index of 40 GiB.
+const maxRows = 1 << 30
+
 // A stretch is some rows that follow each other, whole blocks of them.
 type stretch struct {
 	first int   // number of the first row
@@ -96,7 +101,7 @@ func NewRemote(ctx context.Context, r RangeReader) (*Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rows > math.MaxInt/rowSize-blockRows {
+	if rows > min(maxRows, math.MaxInt/rowSize-blockRows) {
 		return nil, fmt.Errorf("index: %d bytes long: more than can be read", r.Size())
 	}
 	x := &Remote{r: r, n: int(rows), flights: map[int]*flight{}, filling: make(chan struct{}, 1)}

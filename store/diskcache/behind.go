@@ -57,8 +57,15 @@ func (c *Cache) Keep(chunk *store.Chunk) error {
 	return nil
 }
 
-// takes is what of maxWaiting a chunk takes.
-func takes(chunk *store.Chunk) int64 { return min(int64(chunk.Came())+headSize, maxWaiting) }
+// takes is what of maxWaiting a chunk takes: as many bytes as it came as, or as it
+// has plain, if the others are gone.
+func takes(chunk *store.Chunk) (size int64) {
+	_ = chunk.AsCame(func(b []byte, _ bool) error {
+		size = min(headSize+int64(len(b)), maxWaiting)
+		return nil
+	})
+	return size
+}
 
 // enqueue copies the chunk's bytes and has them written. A copy costs a
 // twentieth of the writing; it leaves the chunk, and whatever else it holds, to

@@ -43,6 +43,32 @@ func TestTooMuchWaits(t *testing.T) {
 	}
 }
 
+// A chunk of which only the plain bytes are left takes their room.
+func TestTakes(t *testing.T) {
+	plain := make([]byte, 1<<20)
+	made := store.NewChunk(chunker.SHA512_256.Sum(plain), chunker.SHA512_256, plain, nil)
+	var packed []byte
+	err := made.Stored(store.Form{}, func(b []byte) error {
+		packed = bytes.Clone(b)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := store.Want{ID: made.ID(), Size: len(plain), Digest: chunker.SHA512_256}
+	chunk := store.NewStored(want, "", store.Zstd, packed, nil)
+	defer chunk.Release()
+	if got := takes(chunk); got != headSize+int64(len(packed)) {
+		t.Errorf("packed: %d bytes", got)
+	}
+	if err := chunk.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	if chunk.Compact(); takes(chunk) != headSize+1<<20 {
+		t.Errorf("plain: %d bytes", takes(chunk))
+	}
+}
+
 // What waits for the disk is found, and waits once.
 func TestWaitingIsFound(t *testing.T) {
 	c := openSmall(t, 4<<20)

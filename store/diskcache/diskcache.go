@@ -76,7 +76,7 @@ type Cache struct {
 	pending map[chunker.ID]waiting // chunks that wait for the disk
 	queue   []chunker.ID           // in the order of their coming
 	writing bool                   // a goroutine writes the queue
-	images  map[name]int64         // bytes on disk when Used was last called
+	images  map[name]int64         // bytes on disk when last measured
 
 	waits    *semaphore.Weighted // the bytes of pending
 	ledger   ledger

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"caravel/chunker"
@@ -243,6 +244,43 @@ func TestSparseImage(t *testing.T) {
 		t.Errorf("who has it open: %v", err)
 	}
 	c.Used("blob/sparse")
+}
+
+// A materialised file counts from its beginning, and while whoever fills it is
+// at it.
+func TestImageGrows(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		c, err := Open(dir, Options{Size: 64 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for i, used := range []func(name string){c.Used, func(string) { time.Sleep(measureAge); synctest.Wait() }} {
+			name := fmt.Sprint(i)
+			if err := os.WriteFile(c.Image(name), noise(1, 2<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			used(name)
+			c.Image(name) // once more, while it is open
+			if got, want := c.Stats().Bytes, int64(i+1)*2<<20; got < want || got > want+64<<10 {
+				t.Errorf("%d bytes, want %d", got, want)
+			}
+		}
+	})
+}
+
+// One that takes more than there is counts as well.
+func TestImageBeyondBudget(t *testing.T) {
+	c := openSmall(t, 4<<20)
+	path := c.Image("large")
+	if err := os.WriteFile(path, noise(1, 6<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Used("large")
+	if got := settled(t, c); got > 4<<20 || there(path) {
+		t.Errorf("%d bytes on disk", got)
+	}
 }
 
 // What a killed process left is removed; what others are at is not.

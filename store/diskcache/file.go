@@ -5,6 +5,8 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"caravel/store"
@@ -106,8 +108,8 @@ func (c *Cache) Remove(path string) error {
 }
 
 // Image is the path at which a materialised file may lie: the name as for
-// WriteFile. Whoever opens it calls Used now and then; it counts for what it
-// takes on disk, together with what lies beside it under the same name and one
+// WriteFile. It is called before the file is opened, and Used after that, now and
+// then and at the end; the file counts for what it takes on disk, together with what lies beside it under the same name and one
 // suffix more, and both may be evicted (removed) at any time, which those who
 // have them open do not notice. The folder is made, if that is possible.
 func (c *Cache) Image(path string) string {
@@ -119,6 +121,7 @@ func (c *Cache) Image(path string) string {
 		dir, err := p.folder(n, true)
 		if err == nil {
 			p.done(n, dir)
+			c.measure(p, n)
 		}
 		return err
 	})
@@ -137,17 +140,36 @@ func (c *Cache) Used(path string) {
 	}
 	p := c.enter()
 	defer c.leave(p)
+	p.use(n)
+	c.measure(p, n)
+}
+
+// measure looks how much of the disk an image takes by now, and takes leave for
+// what it has grown by. What it has shrunk by others may have given back.
+func (c *Cache) measure(p *place, n name) {
 	_, blocks, err := p.stat(n)
-	if err != nil {
+	if err != nil && !missing(err) {
 		return
 	}
-	p.use(n)
 	c.mu.Lock()
 	was, known := c.images[n]
 	c.images[n] = blocks
 	c.mu.Unlock()
-	if known && blocks != was {
-		c.charge(p, blocks-was)
+	if known && blocks > was {
+		c.ledger.refund(was - blocks)
+		c.settle(p, c.ledger.step)
+	}
+}
+
+// measureAll is measure of all images: whoever fills one may take long.
+func (c *Cache) measureAll() {
+	c.mu.Lock()
+	names := slices.Collect(maps.Keys(c.images))
+	c.mu.Unlock()
+	p := c.enter()
+	defer c.leave(p)
+	for _, n := range names {
+		c.measure(p, n)
 	}
 }
 

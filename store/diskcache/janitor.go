@@ -14,6 +14,9 @@ const (
 	countAge   = 6 * time.Hour
 	firstCount = time.Minute // after a start, which has better things to do
 	nextCount  = time.Hour
+
+	// measureAge is when images are looked at that grow: at 1 Gbit/s, by 1 GB.
+	measureAge = 10 * time.Second
 )
 
 // keepHouse looks at all files when somebody asks for it, or nobody has done so
@@ -21,10 +24,15 @@ const (
 func (c *Cache) keepHouse() {
 	timer := time.NewTimer(firstCount)
 	defer timer.Stop()
+	growth := time.NewTicker(measureAge)
+	defer growth.Stop()
 	for {
 		select {
 		case <-c.life.Done():
 			return
+		case <-growth.C:
+			c.measureAll()
+			continue
 		case <-c.look:
 		case <-timer.C:
 			timer.Reset(nextCount)

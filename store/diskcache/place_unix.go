@@ -186,6 +186,12 @@ func (p *place) stat(n name) (size, blocks int64, err error) {
 
 // write makes a file, in place of one that may be there, and returns by how much
 // the bytes on disk have grown.
+//
+// A chunk of 25 KB takes 23 µs of a processor on ext4, 18 on tmpfs. To make it
+// under its own name would save 4, to link one without a name costs as much, and
+// other numbers of folders change nothing. An ext4 without a journal is another
+// matter: for each new file it looks at all that were removed in the last minutes
+// nearby, which may take ten times as long.
 func (p *place) write(n name, content []byte) (grown int64, err error) {
 	dir, err := p.temporary()
 	if err != nil {
