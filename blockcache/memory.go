@@ -35,6 +35,7 @@ type resident struct {
 type Memory struct {
 	budget int64
 	flight *semaphore.Weighted // bytes under way, out of budget
+	others *semaphore.Weighted // of those, what readers of the background may have
 
 	patient chan struct{} // held by the one gentle hint that waits for room
 
@@ -68,6 +69,7 @@ func NewMemory(budget int64) *Memory {
 	return &Memory{
 		budget:   budget,
 		flight:   semaphore.NewWeighted(budget),
+		others:   semaphore.NewWeighted(budget / 4),
 		recent:   newSegment(),
 		frequent: newSegment(),
 		gone:     newGhosts(budget),
@@ -122,6 +124,18 @@ func (m *Memory) touch(k key, r *resident) {
 func (m *Memory) promote(k key, r *resident) {
 	m.recent.remove(k)
 	m.frequent.add(k, r)
+}
+
+// queue waits for the turn of a reader of the background, who calls leave when it
+// is over. The semaphore below serves in the order of arrival: with hints taking
+// half of the budget at most and these a quarter, nobody of them stands before a
+// reader of demand with all of it.
+func (m *Memory) queue(ctx context.Context, size int) (leave func(), err error) {
+	n := min(int64(size), m.budget/4)
+	if err := m.others.Acquire(ctx, n); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { m.others.Release(n) }, nil
 }
 
 // reserve waits for room for a chunk of size bytes and takes it.

@@ -250,3 +250,41 @@ func TestStateOfZeros(t *testing.T) {
 		}
 	}
 }
+
+// Readers of the background whose chunks do not come leave room for demand.
+func TestBackgroundLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const chunk = 1000
+		data := noise(100 * chunk)
+		x, s := image(t, data, chunk)
+		stuck := make(chan struct{})
+		s.asked = func(ctx context.Context, w store.Want) {
+			if w.Class != store.Demand {
+				select {
+				case <-stuck:
+				case <-ctx.Done():
+				}
+			}
+		}
+		img := blockcache.New(x, s, blockcache.Options{Memory: blockcache.NewMemory(40 * chunk)})
+		defer img.Close()
+		img.View(store.ReadAhead).Want(blockcache.Range{Off: 0, Len: 50 * chunk})
+		var walk sync.WaitGroup
+		for i := range int64(50) {
+			walk.Go(func() {
+				_, _ = img.View(store.Walk).ReadAt(t.Context(), make([]byte, 10), (49-i)*chunk) // some wait until the end
+			})
+		}
+		synctest.Wait()
+		began := time.Now()
+		p := make([]byte, 5*chunk)
+		if _, err := img.View(store.Demand).ReadAt(t.Context(), p, 90*chunk); err != nil || !bytes.Equal(p, data[90*chunk:95*chunk]) {
+			t.Errorf("wrong bytes or %v", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("waited %v for the background", took)
+		}
+		close(stuck)
+		walk.Wait()
+	})
+}

@@ -177,6 +177,14 @@ func (v *View) fetch(ctx context.Context, parts []part, start int64) (n int, err
 // fetchPart brings a part's chunk into memory and fills the part.
 func (v *View) fetchPart(ctx context.Context, pt *part) {
 	img, k := v.img, v.img.key(pt.chunk)
+	if v.class != store.Demand {
+		leave, err := img.mem.queue(ctx, pt.chunk.Size)
+		if err != nil {
+			pt.err = err
+			return
+		}
+		defer leave()
+	}
 	if pt.err = img.mem.reserve(ctx, pt.chunk.Size); pt.err != nil {
 		return
 	}
