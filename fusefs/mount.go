@@ -105,7 +105,7 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 		server.Serve()
 		m.finish()
 	}()
-	if err := m.settle(opt); err != nil {
+	if err := m.settle(fd, opt); err != nil {
 		detach(m.Dir, unix.MNT_FORCE|unix.MNT_DETACH)
 		m.ended(grace)
 		return nil, err
@@ -156,14 +156,19 @@ func (m *Mount) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// settle finishes a mount that is served already.
-func (m *Mount) settle(opt Options) error {
+// settle finishes a mount that is served already, by fd and by m.control.
+func (m *Mount) settle(fd int, opt Options) error {
 	var st unix.Stat_t
-	if err := unix.Stat(m.Dir, &st); err != nil {
+	var err error
+	apart([]int{fd, int(m.control.Fd())}, func() {
+		if err = unix.Stat(m.Dir, &st); err == nil {
+			refusePoll(filepath.Join(m.Dir, pollEntry))
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("fusefs: %s: %w", m.Dir, err)
 	}
 	m.device = st.Dev
-	refusePoll(filepath.Join(m.Dir, pollEntry))
 	if opt.MaxReadAhead > 128<<10 {
 		if err := setReadAhead(st.Dev, opt.MaxReadAhead); err != nil {
 			m.log.Debug("read-ahead stays the kernel's", "dir", m.Dir, "err", err)
