@@ -229,3 +229,46 @@ func TestSpoiltCache(t *testing.T) {
 		}
 	}
 }
+
+// TestSpoiltFiles has the files spoilt that images are assembled in. Of those in
+// the cache the command takes care; one that the user named, and that is not
+// what it should be, it leaves alone and says so.
+func TestSpoiltFiles(t *testing.T) {
+	d := newDisk(t, 3<<20, "--chunk-size=16K")
+	o := serveDir(t, d.dir, origin.Options{})
+	url, stats := o.URL()+"/disk.caibx", d.path("stats.json")
+	for i, tt := range spoilings {
+		for _, part := range []string{"", ".map"} {
+			if part == "" == (i%2 == 1) && !long() {
+				continue
+			}
+			t.Run(tt.name+part, func(t *testing.T) {
+				if tt.name == "unreadable" && os.Geteuid() == 0 {
+					t.Skip("root reads it")
+				}
+				out := filepath.Join(t.TempDir(), "out")
+				args := []string{"--memory=1M", "--stats-file", stats, "--materialize", out, url}
+				m, _ := mounted(t, append(args, t.TempDir())...)
+				m.comesToRest(stats)
+				m.ends(syscall.SIGTERM, soon)
+				must(t, "cmp", d.image, out)
+				if err := tt.spoil(out + part); err != nil {
+					t.Fatal(err)
+				}
+				dir := filepath.Join(t.TempDir(), "mnt")
+				m = start(t, caravel, append(append([]string{"mount"}, args...), dir)...)
+				unmountLater(t, dir)
+				select {
+				case <-m.lines:
+					holds(t, dir+"/disk", d.data)
+					m.comesToRest(stats)
+					holds(t, dir+"/disk", d.data)
+					m.ends(syscall.SIGTERM, soon)
+					must(t, "cmp", d.image, out)
+				case <-m.exited:
+					complaint(t, result{status: m.wait(), stderr: m.stderr.String()}, filepath.Base(out))
+				}
+			})
+		}
+	}
+}

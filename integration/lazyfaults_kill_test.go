@@ -203,3 +203,44 @@ func TestKillSharers(t *testing.T) {
 	must(t, "rm", "-r", cache)
 	clean(t, d.dir, "disk.img", "disk.caibx", "stats.json", "materialised", "materialised.map")
 }
+
+// TestKillSharersOfATree does the same to a tree, without a sidecar but the one
+// that the mounts find out, and with its large file assembled in the cache.
+func TestKillSharersOfATree(t *testing.T) {
+	needFUSE(t)
+	p := packTree(t, caravel, func(dir string) {
+		randomFiles(t, 10, 20, 700)(dir)
+		random(t, dir+"/large", times(3, 24)<<20)
+	}, "--chunk-size=16K", "--no-tree")
+	o := serveDir(t, p.dir, origin.Options{Bandwidth: 2e6})
+	cache, stats := p.path("cache"), p.path("stats.json")
+	args := []string{"--memory=2M", "--cache-dir", cache, "--materialize=yes", o.URL() + "/tree.caidx"}
+	kill(t, times(4, 50), args, "large", read(t, p.source+"/large"))
+
+	o.SetBandwidth(0)
+	kept, all := countKept(t, cache), countChunks(t, p.path("default.castr"))
+	t.Logf("%d of %d chunks were kept", kept, all)
+	for _, most := range []int{all - kept*95/100, 3} {
+		o.Reset()
+		m, dir := mountedTree(t, append(args, "--stats-file", stats)...)
+		sameTree(t, dir, p.source)
+		m.comesToRest(stats)
+		m.ends(syscall.SIGTERM, soon)
+		if said := m.stderr.String(); strings.Contains(said, "level=") {
+			t.Errorf("says %s", said)
+		}
+		if _, chunks := asked(o); chunks > int64(most) {
+			t.Errorf("%d chunks are asked for, want %d at most: %d of %d were kept", chunks, most, kept, all)
+		}
+	}
+	noRemains(t, cache)
+	sidecars, err := filepath.Glob(cache + "/files/side/*.tree")
+	if err != nil || len(sidecars) != 1 {
+		t.Errorf("sidecars that were found out: %v, %v", sidecars, err)
+	}
+	files, err := filepath.Glob(cache + "/images/*/*")
+	if err != nil || len(files) != 2 {
+		t.Fatalf("assembled are %v, %v", files, err)
+	}
+	same(t, strings.TrimSuffix(files[0], ".map"), p.source+"/large")
+}

@@ -265,12 +265,13 @@ func (p packedTree) readBadly(t *testing.T, cache string, seed uint64, read func
 		t.Fatal(err)
 	}
 	defer o.Close()
-	stats := p.path("stats.json")
+	stats, began := p.path("stats.json"), time.Now()
 	// Time for four requests that are never answered, one after the other.
-	m, dir := mountedTree(t, "--timeout=2m", "--memory=4M", "--cache-dir", cache, "--stats-file", stats, o.URL()+"/tree.caidx")
+	m, dir := mountedTree(t, "--timeout=2m", "--memory=32M", "--cache-dir", cache, "--stats-file", stats, o.URL()+"/tree.caidx")
 	read(dir)
 	m.comesToRest(stats)
 	_, chunks = asked(o)
+	t.Logf("%d chunks are asked for in %v", chunks, time.Since(began).Round(time.Millisecond))
 	o.Close() // and so all connections
 	eventually(t, "all connections are closed", func() bool {
 		fds = m.descriptors()

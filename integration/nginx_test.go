@@ -53,10 +53,12 @@ type nginx struct {
 	url string
 	log string // path of its access log
 	env string // what a client's environment needs to trust it; "": nothing
+
+	seen int // lines of the log, see answered
 }
 
-// startNginx serves a folder, with TLS if it is told to.
-func startNginx(t testing.TB, dir string, tls bool) *nginx {
+// startNginx serves a folder, with TLS if it is told to, and by more directives.
+func startNginx(t testing.TB, dir string, tls bool, directives ...string) *nginx {
 	t.Helper()
 	need(t, "nginx")
 	prefix := t.TempDir()
@@ -74,14 +76,14 @@ func startNginx(t testing.TB, dir string, tls bool) *nginx {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	address, more := listener.Addr().String(), ""
+	address, more := listener.Addr().String(), strings.Join(directives, " ")
 	n := &nginx{url: "http://" + address, log: filepath.Join(prefix, "access.log")}
 	if tls {
 		n.url = "https://" + address
 		cert, key := certificate(t, prefix)
 		n.env = "SSL_CERT_FILE=" + cert
 		address += " ssl http2"
-		more = fmt.Sprintf("ssl_certificate %s; ssl_certificate_key %s;", cert, key)
+		more += fmt.Sprintf(" ssl_certificate %s; ssl_certificate_key %s;", cert, key)
 	}
 	conf := filepath.Join(prefix, "conf")
 	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, prefix, address, dir, more), 0o666); err != nil {
