@@ -19,7 +19,11 @@
 // by its digest, and for each location a record of which index is there, of the
 // tag and time by which its server knows it, and of the side files, those that
 // are not there included. So an image that is opened again costs one conditional
-// request, for the index; as long as that is the same, nothing else is asked for.
+// request, for the index; as long as its content is the same, nothing else is
+// asked for, but once a day, at the same time as the index, what was not there: a
+// profile may come later than its image. Whatever is damaged, lost, or another
+// process's is found out by its digest and asked for again: each record is
+// written whole, and the last one counts.
 // Locations may hold passwords: a record bears the digest of the location for a
 // name. Of an index on this machine's disk nothing is kept.
 package catalog

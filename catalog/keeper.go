@@ -31,13 +31,13 @@ const (
 
 // A record is what is known of one location. It is kept as JSON.
 type record struct {
-	Location string            // for people, without secrets
-	Index    string            // the SHA-512/256 of the index, in hexadecimal digits
-	Tag      string            // as in store.Info
-	ModTime  time.Time         // as in store.Info
-	Sides    map[string]string // the SHA-256 of each side file that was looked for, by its ending; "": there is none
-	Looked   time.Time         // when the first of those that are not there was looked for
-	Sound    map[string]string // as Sides, of those that Confirm was told of
+	Location  string               // for people, without secrets
+	Index     string               // the SHA-512/256 of the index, in hexadecimal digits
+	Tag       string               // as in store.Info
+	ModTime   time.Time            // as in store.Info
+	Sides     map[string]string    // the SHA-256 of each side file, by its ending
+	Absent    map[string]time.Time // when a side file turned out not to be there
+	Confirmed map[string]string    // as Sides, of what Confirm was told of
 }
 
 // info is what the server said of the index.
@@ -93,42 +93,34 @@ func sumOf(x *index.Index) string {
 // not lately, or was lost.
 func (k *keeper) side(ending string) (content []byte, known bool) {
 	sum, ok := k.was.Sides[ending]
-	if !ok || sum == "" {
-		return nil, ok && k.lately()
+	if !ok {
+		return nil, lately(k.was.Absent[ending])
 	}
 	content, err := k.disk.ReadFile(k.sideName(ending), sideLimit)
 	return content, err == nil && sumOfSide(content) == sum
 }
 
-// lately reports whether it is not long ago that side files were not there. A
-// time to come is another clock's.
-func (k *keeper) lately() bool {
-	since := time.Since(k.was.Looked)
-	return since >= 0 && since < absentFor
-}
+// lately reports whether a side file that was not there then need not be looked
+// for. A clock may be set back, but one that was far ahead counts for nothing.
+func lately(then time.Time) bool { return time.Since(then).Abs() < absentFor }
 
-// confirm says that a side file is right, and confirmed asks for that.
+// confirm notes that a side file is right.
 func (k *keeper) confirm(ending string, content []byte) {
-	if k == nil {
-		return
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	sound := maps.Clone(k.record.Sound)
-	if sound == nil {
-		sound = map[string]string{}
+	all := maps.Clone(k.record.Confirmed) // that of was may be the same map
+	if all == nil {
+		all = map[string]string{}
 	}
-	sound[ending] = sumOfSide(content)
-	k.record.Sound = sound
+	all[ending] = sumOfSide(content)
+	k.record.Confirmed = all
 }
 
+// confirmed reports whether that was noted.
 func (k *keeper) confirmed(ending string, content []byte) bool {
-	if k == nil {
-		return false
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.record.Sound[ending] == sumOfSide(content)
+	return k.record.Confirmed[ending] == sumOfSide(content)
 }
 
 // sideName is the name under which a side file is kept. The endings begin with
@@ -156,7 +148,7 @@ func (k *keeper) index(x *index.Index, info store.Info) {
 		k.note(k.disk.WriteFile("index/"+sum, b.Bytes()))
 	}
 	if sum == k.was.Index {
-		k.record.Sound = k.was.Sound
+		k.record.Confirmed = k.was.Confirmed
 	}
 	k.record.Index, k.record.Tag, k.record.ModTime = sum, info.Tag, info.ModTime
 }
@@ -166,7 +158,7 @@ func (k *keeper) same() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.record.Index, k.record.Tag, k.record.ModTime = k.was.Index, k.was.Tag, k.was.ModTime
-	k.record.Sound = k.was.Sound
+	k.record.Confirmed = k.was.Confirmed
 }
 
 // settle keeps the side files that are known, and the record that names them:
@@ -181,20 +173,13 @@ func (k *keeper) settle(known map[string]*side) {
 	if k.record.Index == "" {
 		return
 	}
-	k.record.Sides, k.record.Looked = map[string]string{}, time.Time{}
+	k.record.Sides, k.record.Absent = map[string]string{}, map[string]time.Time{}
 	if k.record.Index == k.was.Index {
 		maps.Copy(k.record.Sides, k.was.Sides)
-		k.record.Looked = k.was.Looked
+		maps.Copy(k.record.Absent, k.was.Absent)
 	}
 	for ending, f := range known {
-		sum := ""
-		if f.err == nil {
-			sum = sumOfSide(f.content)
-			if k.was.Sides[ending] != sum {
-				k.note(k.disk.WriteFile(k.sideName(ending), f.content))
-			}
-		}
-		k.record.Sides[ending] = sum
+		k.settleSide(ending, f)
 	}
 	if k.record.equal(k.was) {
 		return
@@ -207,8 +192,26 @@ func (k *keeper) settle(known map[string]*side) {
 	k.was = k.record
 }
 
+// settleSide keeps a side file, or that there is none. k.mu is held.
+func (k *keeper) settleSide(ending string, f *side) {
+	if f.err != nil {
+		delete(k.record.Sides, ending)
+		if !lately(k.record.Absent[ending]) { // else nobody has looked again
+			k.record.Absent[ending] = time.Now()
+		}
+		return
+	}
+	sum := sumOfSide(f.content)
+	if k.was.Sides[ending] != sum {
+		k.note(k.disk.WriteFile(k.sideName(ending), f.content))
+	}
+	k.record.Sides[ending] = sum
+	delete(k.record.Absent, ending)
+}
+
 func (r record) equal(o record) bool {
-	return r.Location == o.Location && r.Index == o.Index && r.Tag == o.Tag && r.ModTime.Equal(o.ModTime) && maps.Equal(r.Sides, o.Sides)
+	return r.Location == o.Location && r.Index == o.Index && r.Tag == o.Tag && r.ModTime.Equal(o.ModTime) &&
+		maps.Equal(r.Sides, o.Sides) && maps.EqualFunc(r.Absent, o.Absent, time.Time.Equal) && maps.Equal(r.Confirmed, o.Confirmed)
 }
 
 // note says that something is not kept, which is no reason to stop.

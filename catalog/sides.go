@@ -44,6 +44,41 @@ func (img *Image) Drop(ending string) { img.replace(ending, settled(nil, store.E
 // same: somebody has found out what it would have said.
 func (img *Image) Supply(ending string, content []byte) { img.replace(ending, settled(content, nil)) }
 
+// Confirm says that a side file was compared with all of the image, and is right.
+// Confirmed reports that in later runs, as long as the index and the side file
+// are the same.
+func (img *Image) Confirm(ending string) {
+	if f := img.keptSide(ending); f != nil {
+		img.keep.confirm(ending, f.content)
+		img.keep.settle(map[string]*side{ending: f})
+	}
+}
+
+// Confirmed reports whether Confirm was called for a side file. What is not kept
+// is not confirmed.
+func (img *Image) Confirmed(ending string) bool {
+	f := img.keptSide(ending)
+	return f != nil && img.keep.confirmed(ending, f.content)
+}
+
+// keptSide is a side file that is here, of an image of which something is kept;
+// else nil.
+func (img *Image) keptSide(ending string) *side {
+	f := img.sides.of(ending)
+	if f == nil || img.keep == nil {
+		return nil
+	}
+	select {
+	case <-f.done:
+	default:
+		return nil // on its way
+	}
+	if f.err != nil {
+		return nil
+	}
+	return f
+}
+
 func (img *Image) replace(ending string, by *side) {
 	img.sides.set(ending, by)
 	img.keep.settle(map[string]*side{ending: by})

@@ -203,3 +203,20 @@ func TestVersion(t *testing.T) {
 		t.Errorf("this build is %+v", b)
 	}
 }
+
+func TestRedacted(t *testing.T) {
+	const url, shown = "http://me:sesame@host/tree.caidx?key=sesame", "http://host/tree.caidx"
+	for _, args := range [][]string{{"list", url}, {"mount", "--store=" + url, "x"}, {"--store", url}, {"-s=" + url}} {
+		if got := redacted(url+": no good; see "+url, args); got != shown+": no good; see "+shown {
+			t.Errorf("%q: %s", args, got)
+		}
+	}
+	if got := redacted("a=b: no good", []string{"a=b", "--flag=", "", "="}); got != "a=b: no good" {
+		t.Error(got)
+	}
+	for _, args := range []string{"tree " + url, "mount-index " + url + " mnt", "list --store=" + url + " none.caidx"} {
+		if _, stderr, status := caravel(t, strings.Fields(args)...); status == exitDone || strings.Contains(stderr, "sesame") {
+			t.Errorf("%s: exit status %d, %s", args, status, stderr)
+		}
+	}
+}

@@ -29,6 +29,7 @@ type cachedImage struct {
 	mu       sync.Mutex
 	index    *index.Index         // nil: not here yet; guarded by mu
 	file     *blockcache.File     // all of it, materialised; nil: no, or not yet; guarded by mu
+	complete bool                 // whether that was complete when it was closed; guarded by mu
 	replayed prefetch.ReplayStats // guarded by mu
 	swept    prefetch.SweepStats  // guarded by mu
 }
@@ -85,6 +86,9 @@ func (c *cachedImage) Close() error {
 	c.work.Wait()
 	err := errors.Join(c.Image.Close(), c.files.close())
 	if file := c.materialised(); file != nil {
+		c.mu.Lock()
+		c.complete = file.Complete()
+		c.mu.Unlock()
 		err = errors.Join(err, file.Close())
 		c.used()
 	}

@@ -31,7 +31,7 @@ func lazyFlags(opt *lazyOptions) []cli.Flag {
 	opt.profile = profileAuto
 	return slices.Concat([]cli.Flag{
 		newSwitch("no-sweep", "do not fetch in the background the rest of the image, nor the names of a tree", &opt.noSweep),
-		&cli.GenericFlag{Name: "sweep-rate", Usage: "fetch at most `SIZE` bytes of the image a second in the background", DefaultText: "what the link carries", Value: sizeValue(&opt.sweepRate)},
+		&cli.GenericFlag{Name: "sweep-rate", Usage: "fetch at most `SIZE` bytes of the image a second in the background; a tree's files that are materialised come as the link carries", DefaultText: "what the link carries", Value: sizeValue(&opt.sweepRate)},
 		newSwitch("metered", "bytes cost money: as --no-sweep, with little read-ahead", &opt.metered),
 		&cli.StringFlag{Name: "record", Usage: "write what is touched, in its order, to the profile `FILE`", Destination: &opt.record},
 		&cli.StringFlag{Name: "profile", Usage: "fetch at first what the profile `FILE` says; auto: the one beside the index; none: nothing", Value: profileAuto, DefaultText: profileAuto, Destination: &opt.profile},

@@ -13,6 +13,9 @@ import (
 // startLazy makes the opener of a command that shows images until it is told to
 // end. Closed, when its images are, it reports what was done.
 func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, error) {
+	if err := opt.canReport(); err != nil {
+		return nil, err
+	}
 	o := newLazyOpener(std, opt, opt.log.logger(std.err))
 	if where := opt.profileFile(); where != "" {
 		var err error
@@ -26,6 +29,18 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 		}
 	})
 	return o, nil
+}
+
+// canReport finds out, before a run that may take days, whether what it has to
+// tell can be written.
+func (o lazyOptions) canReport() error {
+	if err := canWrite(o.record); err != nil {
+		return fmt.Errorf("--record: %w", err)
+	}
+	if err := canWrite(o.statsFile); err != nil {
+		return fmt.Errorf("--stats-file: %w", err)
+	}
+	return nil
 }
 
 // writeProfile writes what was touched of the image, if there is one by now.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"caravel/store/http"
 )
 
 // The exit statuses.
@@ -103,8 +105,22 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 	case ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, os.ErrClosed)):
 		text = errInterrupted.Error()
 	}
-	fmt.Fprintf(app.ErrWriter, "caravel: %s\n", text)
+	fmt.Fprintf(app.ErrWriter, "caravel: %s\n", redacted(text, args))
 	return status
+}
+
+// redacted is an error without the secrets of the locations that were typed:
+// what is printed ends up in logs.
+func redacted(text string, args []string) string {
+	for _, arg := range args {
+		if at := strings.Index(arg, "="); strings.HasPrefix(arg, "-") && at > 0 {
+			arg = arg[at+1:]
+		}
+		if shown := http.Redact(arg); shown != arg {
+			text = strings.ReplaceAll(text, arg, shown)
+		}
+	}
+	return text
 }
 
 // errHelped ends a command that was asked what a flag takes, and said it.

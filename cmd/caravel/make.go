@@ -43,7 +43,9 @@ device, a pipe, "-" for standard input) a .caibx. The store is default.castr
 beside the index if none is named. IMAGE may be "-" for standard output: a .catar
 of a directory, else a .caibx. If nothing is named, trees are made of the current
 directory, and the rest of standard input. A block device ends where its file
-system does. Prints the digest.
+system does. Beside a .caidx comes a sidecar, .caidx.tree, so that the tree can be
+looked through before its chunks are there; caravel tree writes one later. Prints
+the digest.
 
 What make itself writes below the directory, its store too, is left out.
 

@@ -75,6 +75,7 @@ func mkdev(ctx context.Context, std streams, in, link string, opt mkdevOptions) 
 		Name:    img.name,
 		Size:    size,
 		Mode:    0o400,
+		UID:     uint32(os.Geteuid()), // who is not root learns what takes root
 		ModTime: img.modTime,
 		Reader:  padded,
 	}, fusefs.Options{FSName: http.Redact(in), Log: from.log})

@@ -198,11 +198,19 @@ func (o *lazyOpener) traversed(t *archive.Random, img *cachedImage) fusefs.Tree 
 	})
 }
 
-// complete learns, or makes sure of, all names and attributes of a tree.
+// complete learns, or makes sure of, all names and attributes of a tree. A sidecar
+// that an earlier run has compared with this image is not compared again but for
+// what is looked at.
 func (o *lazyOpener) complete(ctx context.Context, t *archive.Random, src *openedImage) error {
+	if src.sidecarState() == "used" && src.Confirmed(treeSuffix) {
+		return nil
+	}
 	err := t.Complete(ctx)
-	if src.sidecarState() != "used" { // else they are counted
+	switch {
+	case src.sidecarState() != "used": // else they are counted
 		o.heap.add(t.Len(), entryBytes)
+	case err == nil:
+		src.Confirm(treeSuffix)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,30 @@ func canPut(path string) error {
 		return fmt.Errorf("%s: is a directory", path)
 	}
 	return nil
+}
+
+// canWrite finds out whether putFile could write a file, if one is named, by
+// making another one beside it.
+func canWrite(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := canPut(path); err != nil {
+		return err
+	}
+	if st, err := os.Stat(path); err == nil {
+		if !st.Mode().IsRegular() {
+			return nil
+		}
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return err
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".#"+filepath.Base(path)+".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // putFile writes what r gives to a file, which appears under its name when it

@@ -80,5 +80,8 @@ func (o *lazyOpener) keepsSidecar(src *openedImage) func([]byte) {
 	if !src.Remote || len(o.opt.treeSide()) == 0 {
 		return nil
 	}
-	return func(sidecar []byte) { src.Supply(treeSuffix, sidecar) }
+	return func(sidecar []byte) {
+		src.Supply(treeSuffix, sidecar)
+		src.Confirm(treeSuffix) // it says what the archive has said
+	}
 }

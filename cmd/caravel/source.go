@@ -179,7 +179,7 @@ func (o *opener) catalog(ctx context.Context, location string, as reading) (*cat
 		Log:     o.log,
 	})
 	if errors.Is(err, catalog.ErrOffline) {
-		err = fmt.Errorf("%w: --offline", err)
+		err = fmt.Errorf("%w (--offline)", err)
 	}
 	return c, err
 }

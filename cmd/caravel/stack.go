@@ -147,7 +147,7 @@ func (k keepers) Get(ctx context.Context, want store.Want) (c *store.Chunk, err 
 type offline struct{ where string }
 
 func (o offline) Get(_ context.Context, want store.Want) (*store.Chunk, error) {
-	return nil, fmt.Errorf("chunk %s of %s: %w: --offline", want.ID, o.where, catalog.ErrOffline)
+	return nil, fmt.Errorf("chunk %s of %s: %w (--offline)", want.ID, o.where, catalog.ErrOffline)
 }
 
 func (o offline) Has(context.Context, store.Want) (bool, error) { return false, nil }

@@ -135,12 +135,12 @@ func (c *cachedImage) report() imageReport {
 			r.Readers[store.Class(class).String()] = tiersOf(t)
 		}
 	}
-	if file := c.materialised(); file != nil {
-		complete := file.Complete()
-		r.Materialised = &complete
-	}
+	file := c.materialised()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if file != nil {
+		r.Materialised = new(c.complete || file.Complete())
+	}
 	r.Profile, r.Sweep = c.replayed, c.swept
 	return r
 }

@@ -67,13 +67,13 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 			return usagef("%s: nothing can be written beside it; name OUT", in)
 		}
 	}
-	if out != "-" {
-		if err := canPut(out); err != nil {
-			return err
-		}
-	}
 	if k := kindByName(in); k == blobIndex || k == archiveKind {
 		return fmt.Errorf("%s: only the index of a tree, a .caidx, has a sidecar", in)
+	}
+	if out != "-" {
+		if err := canWrite(out); err != nil {
+			return err
+		}
 	}
 	sidecar, entries, err := buildTree(ctx, std, in, opt)
 	if err != nil {
