@@ -244,6 +244,10 @@ func (f *File) has(row int) bool { return f.believed.has(row-f.first) && !f.ende
 // gone reports whether it was closed or given up.
 func (f *File) gone() bool { return f.ended.Load() }
 
+// Lost reports whether nothing is kept in it any more: the disk does not take
+// it, or somebody has cut it.
+func (f *File) Lost() bool { return f.gone() }
+
 // inside is the part of a chunk that lies in the file, by offsets of the image.
 func (f *File) inside(c index.Chunk) (start, end int64) {
 	return max(c.Start, f.opt.Off), min(c.End(), f.opt.Off+f.opt.Size)

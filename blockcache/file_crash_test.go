@@ -191,7 +191,7 @@ func ahead(t *testing.T, n int, f *File, chart, file, data []byte) {
 func reopen(t *testing.T, x *index.Index, s store.Store, opt FileOptions, chart, file, data []byte) (f *File, here int) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "f")
-	if err := errors.Join(os.WriteFile(path, file, 0o600), os.WriteFile(path+mapSuffix, chart, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(path, file, 0o600), os.WriteFile(path+MapSuffix, chart, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	f, err := OpenFile(path, x, opt)

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// mapSuffix is what the map's name has behind the file's.
-const mapSuffix = ".map"
+// MapSuffix is what the map's name has behind the file's.
+const MapSuffix = ".map"
 
 var (
 	errLink      = errors.New("is a symbolic link")
@@ -59,14 +59,14 @@ func (f *File) open(h header, wrap func(path string, s sink) sink) (err error) {
 	}
 	opened = append(opened, m)
 	f.out = wrap(f.path, synced{f.data})
-	f.chart = &chart{header: h, file: m, out: wrap(f.path+mapSuffix, synced{m}), data: f.data}
+	f.chart = &chart{header: h, file: m, out: wrap(f.path+MapSuffix, synced{m}), data: f.data}
 	return f.begin(size)
 }
 
 // openMap opens the map of a file that has size bytes; where there are some it
 // must be there.
 func (f *File) openMap(size int64) (*os.File, error) {
-	name, flags := f.path+mapSuffix, os.O_RDWR
+	name, flags := f.path+MapSuffix, os.O_RDWR
 	if size == 0 {
 		flags |= os.O_CREATE
 	}

@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -319,6 +320,54 @@ func TestMaterialize(t *testing.T) {
 	p := packTree(t, caravel, smallFiles(t))
 	complaintOf(t, run(t, caravel, "mount", "--materialize", d.path("tree.img"), p.index, t.TempDir()), 2, "--materialize=yes")
 	complaint(t, run(t, caravel, "mount", "--materialize=yes", "--cache-dir=none", p.index, t.TempDir()), "--cache-dir")
+}
+
+// TestMaterializeInCache assembles an image in the cache: its chunks are not kept
+// there a second time, and a file there that is of no use makes way.
+func TestMaterializeInCache(t *testing.T) {
+	d := newDisk(t, 2<<20)
+	o := serveDir(t, d.dir, origin.Options{})
+	cache := t.TempDir()
+	args := []string{"--materialize=yes", "--cache-dir", cache, o.URL() + "/disk.caibx"}
+	image := func() []string {
+		var all []string
+		err := filepath.WalkDir(cache, func(path string, e os.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".map") {
+				all = append(all, strings.TrimSuffix(path, ".map"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return all
+	}
+	for _, spoil := range []func(string) error{
+		nil,
+		func(path string) error { return os.Truncate(path, 1000) },
+		func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) },
+		func(path string) error { return os.Truncate(path+".map", 10) },
+	} {
+		if spoil != nil {
+			if err := spoil(image()[0]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, file := mounted(t, append(args, t.TempDir())...)
+		holds(t, file, d.data)
+		eventually(t, "the file is whole", func() bool {
+			all := image()
+			if len(all) != 1 {
+				return false
+			}
+			b, err := os.ReadFile(all[0])
+			return err == nil && bytes.Equal(b, d.data)
+		})
+		m.ends(syscall.SIGTERM, soon)
+		if kept, err := filepath.Glob(cache + "/chunks/*/*"); err != nil || len(kept) > 0 {
+			t.Errorf("%d chunks are kept beside the image, %v", len(kept), err)
+		}
+	}
 }
 
 // TestMaterializeTree assembles the large files of a tree in the cache.

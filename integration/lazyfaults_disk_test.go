@@ -48,13 +48,12 @@ func TestFullDiskUnderAMount(t *testing.T) {
 	o := serveDir(t, d.dir, origin.Options{})
 	for _, tt := range []struct {
 		name string
-		full int // places that are full
 		args func(full, other string) []string
 	}{
-		{"cache", 1, func(full, _ string) []string { return []string{"--cache-dir", full + "/cache"} }},
-		{"file", 1, func(full, _ string) []string { return []string{"--materialize", full + "/file"} }},
-		{"file in the cache", 2, func(full, _ string) []string { return []string{"--materialize=yes", "--cache-dir", full + "/cache"} }},
-		{"file, beside a cache", 1, func(full, other string) []string {
+		{"cache", func(full, _ string) []string { return []string{"--cache-dir", full + "/cache"} }},
+		{"file", func(full, _ string) []string { return []string{"--materialize", full + "/file"} }},
+		{"file in the cache", func(full, _ string) []string { return []string{"--materialize=yes", "--cache-dir", full + "/cache"} }},
+		{"file, beside a cache", func(full, other string) []string {
 			return []string{"--materialize", full + "/file", "--cache-dir", other}
 		}},
 	} {
@@ -65,8 +64,8 @@ func TestFullDiskUnderAMount(t *testing.T) {
 				m, file := mounted(t, args...)
 				said := readsTwice(t, m, file, d.data)
 				why, warned := strings.Count(said, "no space left on device"), strings.Count(said, "level=WARN")
-				if lines := strings.Count(said, "\n"); why != tt.full || warned != tt.full || lines != tt.full {
-					t.Errorf("says %q, want %d warnings", said, tt.full)
+				if lines := strings.Count(said, "\n"); why != 1 || warned != 1 || lines != 1 {
+					t.Errorf("says %q, want one warning", said)
 				}
 				var st unix.Statfs_t
 				if err := unix.Statfs(full, &st); err != nil || st.Bavail > st.Blocks/4 {

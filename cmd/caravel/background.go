@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -112,19 +113,16 @@ func (c *cachedImage) besideProfile() *prefetch.Profile {
 
 // sweep fetches the rest of the image to where it is kept.
 func (c *cachedImage) sweep() {
-	file := c.materialised()
+	file := c.src.file.Load()
 	if !c.from.mayRoam() || c.src.kept == nil && file == nil {
 		return
 	}
 	opt := prefetch.SweepOptions{
 		Rate:     c.from.lazy.sweepRate,
-		Room:     c.src.room,
+		Room:     c.room(),
 		Chunk:    int64(c.src.Table.Chunking().Avg),
 		Progress: c.noteSweep,
 		Log:      c.from.log,
-	}
-	if file != nil {
-		opt.Room = nil
 	}
 	s, err := prefetch.Sweep(c.life, prefetch.Keeping(c.Image), opt)
 	c.noteSweep(s)
@@ -135,6 +133,20 @@ func (c *cachedImage) sweep() {
 		c.from.log.Warn("image is not materialised to its end", "image", c.src.where, "err", err)
 	}
 	c.used()
+}
+
+// room is how much a sweep may still keep, nil: any number of bytes. A file has
+// room for all of its image.
+func (c *cachedImage) room() func() int64 {
+	if c.src.room == nil {
+		return nil
+	}
+	return func() int64 {
+		if c.src.materialised() {
+			return math.MaxInt64
+		}
+		return c.src.room()
+	}
 }
 
 func (c *cachedImage) noteSweep(s prefetch.SweepStats) {

@@ -28,7 +28,6 @@ type cachedImage struct {
 
 	mu       sync.Mutex
 	index    *index.Index         // nil: not here yet; guarded by mu
-	file     *blockcache.File     // all of it, materialised; nil: no, or not yet; guarded by mu
 	complete bool                 // whether that was complete when it was closed; guarded by mu
 	replayed prefetch.ReplayStats // guarded by mu
 	swept    prefetch.SweepStats  // guarded by mu
@@ -73,19 +72,12 @@ func (c *cachedImage) whole() *index.Index {
 	return c.index
 }
 
-// materialised is the file that the image is assembled in, or nil.
-func (c *cachedImage) materialised() *blockcache.File {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.file
-}
-
 // Close ends what is under way.
 func (c *cachedImage) Close() error {
 	c.end()
 	c.work.Wait()
 	err := errors.Join(c.Image.Close(), c.files.close())
-	if file := c.materialised(); file != nil {
+	if file := c.src.file.Load(); file != nil {
 		c.mu.Lock()
 		c.complete = file.Complete()
 		c.mu.Unlock()

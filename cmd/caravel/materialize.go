@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/hex"
 	"errors"
+	"os"
 
 	"caravel/blockcache"
+	"caravel/index"
 	"caravel/store/diskcache"
 )
 
@@ -43,16 +45,41 @@ func (c *cachedImage) materialise() error {
 		path = disk.Image(name)
 		c.used = func() { disk.Used(name) }
 	}
-	file, err := blockcache.OpenFile(path, x, opt)
+	openFile := openCached
+	if c.from.lazy.toFile() {
+		openFile = blockcache.OpenFile
+	}
+	file, err := openFile(path, x, opt)
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.file = file
-	c.mu.Unlock()
+	c.src.file.Store(file)
 	c.Attach(file)
 	c.used()
 	return nil
+}
+
+// openCached opens a file in the cache on disk. One that cannot be used is ours to
+// put another in its place.
+func openCached(path string, x *index.Index, opt blockcache.FileOptions) (*blockcache.File, error) {
+	file, err := blockcache.OpenFile(path, x, opt)
+	if err == nil {
+		return file, nil
+	}
+	if opt.Log != nil {
+		opt.Log.Info("materialised file is begun anew", "err", err)
+	}
+	if err := errors.Join(os.RemoveAll(path), os.RemoveAll(path+blockcache.MapSuffix)); err != nil {
+		return nil, err
+	}
+	return blockcache.OpenFile(path, x, opt)
+}
+
+// materialised reports whether the image is kept in a file of its own, so that
+// its chunks need not be kept beside it.
+func (i *openedImage) materialised() bool {
+	file := i.file.Load()
+	return file != nil && !file.Lost()
 }
 
 // placeOnDisk is the cache on disk for one who cannot do without.

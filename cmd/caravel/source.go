@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"caravel/blockcache"
 	"caravel/catalog"
 	"caravel/index"
 	"caravel/prefetch"
@@ -134,11 +135,12 @@ type reading struct {
 type openedImage struct {
 	*catalog.Image
 	location string
-	where    string       // the location without secrets
-	store    store.Store  // verifies
-	kept     store.Store  // where what is fetched outlives this process; nil: nowhere
-	room     func() int64 // bytes that may be kept there for nobody in particular; nil: any number
-	shut     atomic.Bool  // nothing is kept, for now or ever
+	where    string                          // the location without secrets
+	store    store.Store                     // verifies
+	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
+	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
+	shut     atomic.Bool                     // nothing is kept, for now or ever
+	file     atomic.Pointer[blockcache.File] // all of it, materialised; nil: no, or not yet
 	ahead    prefetch.Group
 	sidecar  atomic.Pointer[string] // what became of it; nil: there is none
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 
 	"caravel/catalog"
 	"caravel/store"
@@ -68,7 +67,7 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 		return s, err
 	}
 	img.kept, img.room = disk, disk.Room
-	return store.Cache(gated(disk, &img.shut), s, o.log), nil
+	return store.Cache(gated(disk, func() bool { return img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
 // behindNamed puts the store of --cache in front.
@@ -80,13 +79,13 @@ func (o *opener) behindNamed(img *openedImage) error {
 	if err != nil {
 		return err
 	}
-	img.store = store.Cache(gated(near, &img.shut), img.store, o.log)
+	img.store = store.Cache(gated(near, img.shut.Load), img.store, o.log)
 	img.kept, img.room = near, nil // it never evicts, so there is no limit
 	return nil
 }
 
 // gated is a cache into which nothing comes while it is shut.
-func gated(w store.Writer, shut *atomic.Bool) store.Writer {
+func gated(w store.Writer, shut func() bool) store.Writer {
 	if k, ok := w.(store.Keeper); ok {
 		return keeperGate{k, shut}
 	}
@@ -95,11 +94,11 @@ func gated(w store.Writer, shut *atomic.Bool) store.Writer {
 
 type gate struct {
 	store.Writer
-	shut *atomic.Bool
+	shut func() bool
 }
 
 func (g gate) Put(ctx context.Context, c *store.Chunk) error {
-	if g.shut.Load() {
+	if g.shut() {
 		return nil
 	}
 	return g.Writer.Put(ctx, c)
@@ -107,7 +106,7 @@ func (g gate) Put(ctx context.Context, c *store.Chunk) error {
 
 type keeperGate struct {
 	store.Keeper
-	shut *atomic.Bool
+	shut func() bool
 }
 
 func (g keeperGate) Put(ctx context.Context, c *store.Chunk) error {
@@ -115,7 +114,7 @@ func (g keeperGate) Put(ctx context.Context, c *store.Chunk) error {
 }
 
 func (g keeperGate) Keep(c *store.Chunk) error {
-	if g.shut.Load() {
+	if g.shut() {
 		return nil
 	}
 	return g.Keeper.Keep(c)

@@ -135,7 +135,7 @@ func (c *cachedImage) report() imageReport {
 			r.Readers[store.Class(class).String()] = tiersOf(t)
 		}
 	}
-	file := c.materialised()
+	file := c.src.file.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if file != nil {

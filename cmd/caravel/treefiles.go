@@ -68,8 +68,8 @@ func (t *treeFiles) take(off, size int64) (*treeFile, error) {
 	t.makeRoom()
 	f := &treeFile{name: hex.EncodeToString(t.sum[:]) + "/" + strconv.FormatInt(off, 10), off: off, used: 1}
 	var err error
-	opt := blockcache.FileOptions{Index: t.sum, Off: off, Size: size}
-	if f.File, err = blockcache.OpenFile(t.disk.Image(f.name), t.img.whole(), opt); err != nil {
+	opt := blockcache.FileOptions{Index: t.sum, Off: off, Size: size, Log: t.img.from.log}
+	if f.File, err = openCached(t.disk.Image(f.name), t.img.whole(), opt); err != nil {
 		return nil, err
 	}
 	t.all[off] = f
