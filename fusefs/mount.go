@@ -101,11 +101,12 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 		m.removeDir()
 		return nil, err
 	}
+	descriptors := []int{fd, int(m.control.Fd())} // now: it may end as soon as it is served
 	go func() {
 		server.Serve()
 		m.finish()
 	}()
-	if err := m.settle(fd, opt); err != nil {
+	if err := m.settle(descriptors, opt); err != nil {
 		detach(m.Dir, unix.MNT_FORCE|unix.MNT_DETACH)
 		m.ended(grace)
 		return nil, err
@@ -156,11 +157,11 @@ func (m *Mount) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// settle finishes a mount that is served already, by fd and by m.control.
-func (m *Mount) settle(fd int, opt Options) error {
+// settle finishes a mount that is served already, by the descriptors.
+func (m *Mount) settle(descriptors []int, opt Options) error {
 	var st unix.Stat_t
 	var err error
-	apart([]int{fd, int(m.control.Fd())}, func() {
+	apart(descriptors, func() {
 		if err = unix.Stat(m.Dir, &st); err == nil {
 			refusePoll(filepath.Join(m.Dir, pollEntry))
 		}
