@@ -25,7 +25,9 @@
 // more in flight only means more time in flight. Latency that changes for
 // reasons of its own would mislead this; so, every few rounds, half of the
 // window is let go, and if the latency does not fall with it, it counts as the
-// unloaded one from then on.
+// unloaded one from then on. Where each answer takes as long as it likes, the
+// mean of a few is taken for what it is worth: by how much they differ from one
+// another says how wrong it may be.
 //
 // Rounds are too slow for a link that collapses: at a fiftieth of the rate, what
 // is in flight takes seconds to drain, and only then would a round end. Several

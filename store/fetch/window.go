@@ -1,6 +1,9 @@
 package fetch
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A window is how many requests the link carries well; see the package's doc.
 // A round is as many answers as tell something, all to requests that were sent
@@ -9,7 +12,9 @@ type window struct {
 	min, max int
 	size     float64       // between 1 and max
 	yield    float64       // of background while it makes way, if more than its quarter
-	base     time.Duration // the mean of the fastest round: latency without load
+	base     time.Duration // the mean of the fastest rounds: latency without load
+	sure     float64       // answers that it is the mean of
+	jitter   float64       // ns by which answers differ for no reason of ours
 	last     time.Duration // the mean of the last round
 	starting bool          // it doubles until the latency has grown
 	punished time.Time
@@ -20,21 +25,27 @@ type window struct {
 	n       int           // its answers
 	busy    int           // those that were refusals for the time being, not counted in n
 	sum     time.Duration
-	flying  int  // sum of what was in flight at each answer
-	pressed bool // a request waited because the window was full
+	prev    time.Duration // what the last of them took
+	came    time.Time     // when
+	uneven  float64       // sum of the squares, in ns, of how each differed from the one before
+	flying  int           // sum of what was in flight at each answer
+	pressed bool          // a request waited because the window was full
 
 	squeezed bool // a background request waited because it made way
 	alone    bool // in the last round none did
 
 	late    int       // answers in a row that took far too long
+	tail    float64   // the share of late ones among the answers before
 	slowly  time.Time // when the first of them came
 	braked  time.Time // when the window was last cut for their sake
 	clogged bool      // no answer since then has shown that the link is free again
 
 	usual   time.Duration // the latency of the last rounds with a full window
 	rounds  int           // of those, since the last probe
-	probing int           // rounds that are left of one
+	probing int           // what is left of one: 2: all of it, 1: its answers
 	before  float64       // size before it
+	probed  float64       // answers in it
+	took    float64       // ns that they took, all together
 }
 
 const (
@@ -44,11 +55,16 @@ const (
 	yieldOver    = 1.1  // times it ends the growth of what background has beside demand
 	probeRounds  = 10   // from one probe to the next
 	probeFell    = 0.85 // times the usual latency, with half as many: the link was full
+	mostProbed   = 48   // answers, after which one that is still in doubt is over
+	mostSure     = 256  // answers that the latency without load is the mean of
 
 	lateOver    = 4 // times the unloaded latency is late: a full window makes it twice
 	lateAtLeast = 50 * time.Millisecond
-	lateRun     = 5 // late ones in a row are no slow tail any more
-	collapse    = 4 // times fewer than the window: a matter for more than rounds
+	lateRun     = 5    // late ones in a row are no slow tail any more
+	lateLuck    = 1e-7 // a run of late ones that is less likely is none of chance
+	tailOf      = 256  // the last answers, more or less, are those before
+	mostTail    = 0.5  // so that 24 late ones are enough whatever was before
+	collapse    = 4    // times fewer than the window: a matter for more than rounds
 )
 
 func newWindow(least, most int) window {
@@ -74,7 +90,7 @@ func (w *window) background() int { return int(max(w.size, w.yield) + 0.5) }
 // largest one does not fill the link.
 func (w *window) fill() float64 {
 	size := max(w.size, w.yield)
-	if w.alone && size > 0.95*float64(w.max) && float64(w.last) <= yieldOver*float64(w.base) {
+	if w.alone && size > 0.95*float64(w.max) && float64(w.last) <= yieldOver*float64(w.idle()) {
 		return size
 	}
 	return 0.75 * size
@@ -107,6 +123,7 @@ func (w *window) answered(sent, now time.Time, flying int) {
 	}
 	w.spread = now.Sub(w.first)
 	w.sum += took
+	w.compare(took, now)
 	w.flying += flying
 	mean := float64(w.flying) / float64(w.n)
 	enough := mean
@@ -120,22 +137,37 @@ func (w *window) answered(sent, now time.Time, flying int) {
 	w.begin(now)
 }
 
+// compare adds to what is uneven in a round. An answer that took longer than the
+// one before may have waited behind it, but not for longer than came between.
+func (w *window) compare(took time.Duration, now time.Time) {
+	differs := took - w.prev
+	if differs > 0 {
+		differs = max(0, differs-now.Sub(w.came))
+	}
+	if w.n > 1 {
+		w.uneven += float64(differs) * float64(differs)
+	}
+	w.prev, w.came = took, now
+}
+
 // begin begins a round.
 func (w *window) begin(now time.Time) {
-	w.since, w.n, w.sum, w.flying, w.busy = now, 0, 0, 0, 0
+	w.since, w.n, w.sum, w.uneven, w.flying, w.busy = now, 0, 0, 0, 0, 0
 	w.pressed, w.squeezed = false, false
 }
 
 // watch cuts the window at once when the link has become much slower: the
 // rounds, which wait for requests that were sent later than what fills the link
 // now, would find out only when that has drained. Several late answers in a row
-// are the sign, if they also come slowly: after a moment of silence, or on
-// connections that are new, they come all together.
+// are the sign, unless so many answers are late anyway that it may be chance, and
+// if they also come slowly: after a moment of silence, or on connections that are
+// new, they come all together.
 func (w *window) watch(sent, now time.Time) {
 	switch {
 	case w.fixed() || w.base == 0 || sent.Before(w.braked):
 		return
-	case now.Sub(sent) < max(lateOver*w.base, lateAtLeast):
+	case now.Sub(sent) < max(lateOver*w.idle(), lateAtLeast):
+		w.tail += (float64(w.late) - w.tail*float64(w.late+1)) / tailOf
 		w.late, w.clogged = 0, false
 		return
 	case w.clogged: // the rounds are short again
@@ -145,7 +177,7 @@ func (w *window) watch(sent, now time.Time) {
 	}
 	w.late++
 	took := now.Sub(w.slowly)
-	if w.late < lateRun || took <= 0 {
+	if w.late < lateRun || took <= 0 || math.Pow(min(w.tail, mostTail), float64(w.late)) > lateLuck {
 		return
 	}
 	carries := windowGain * float64(w.late-1) * float64(w.base) / float64(took)
@@ -161,9 +193,7 @@ func (w *window) watch(sent, now time.Time) {
 // turn ends a round with a mean latency and a mean number in flight.
 func (w *window) turn(latency time.Duration, flying float64) {
 	latency = max(latency, 1)
-	if w.base == 0 || latency < w.base {
-		w.base = latency
-	}
+	w.learn(latency)
 	w.last = latency
 	w.alone = !w.squeezed
 	if w.fixed() {
@@ -179,7 +209,7 @@ func (w *window) turn(latency time.Duration, flying float64) {
 	if w.pressed && w.probe(latency) {
 		return
 	}
-	slow := float64(latency) / float64(w.base)
+	slow := float64(latency) / float64(w.idle())
 	w.starting = w.starting && slow <= startingOver
 	switch {
 	case w.pressed && w.starting:
@@ -190,6 +220,35 @@ func (w *window) turn(latency time.Duration, flying float64) {
 		w.beside(slow)
 	}
 }
+
+// learn takes the mean latency of a round. Where the latency is all over the
+// place, a round of few answers may be fast by luck alone, so those rounds count
+// of which it is sure that they are the fastest. Jitter is how each answer
+// differs from the one before: on a full link they all wait, but alike.
+func (w *window) learn(latency time.Duration) {
+	n := float64(w.n)
+	jitter := math.Sqrt(w.uneven / (2 * max(n-1, 1)))
+	if w.base == 0 {
+		w.base, w.sure, w.jitter = latency, n, jitter
+		return
+	}
+	w.jitter += (jitter - w.jitter) / 4
+	switch idle := w.idle(); {
+	case latency+w.doubt(n) < idle:
+		w.base, w.sure = latency, n
+	case latency <= idle:
+		w.base += time.Duration(float64(latency-w.base) * n / (w.sure + n))
+		w.sure = min(w.sure+n, mostSure)
+	}
+}
+
+// doubt is by how much the mean of n answers may be wrong.
+func (w *window) doubt(n float64) time.Duration {
+	return time.Duration(2 * w.jitter / math.Sqrt(n))
+}
+
+// idle is what the latency without load may be, at most.
+func (w *window) idle() time.Duration { return w.base + w.doubt(max(w.sure, 1)) }
 
 // leap is by how much the window grows while it starts: doubled, or where the
 // answers follow one another so closely that the link would carry as much,
@@ -227,18 +286,25 @@ func (w *window) set(size float64) {
 }
 
 // probe finds out, now and then, why the latency is high, by letting half of the
-// window go for two rounds, which leaves a full link full. Where the latency
-// does not fall, it is not the window that makes it, and what is usual counts as
-// the latency without load. It reports whether it has set the window.
+// window go for two rounds, which leaves a full link full, or for more until
+// enough have answered to tell. Where the latency does not fall, it is not the
+// window that makes it, and what is usual counts as the latency without load. It
+// reports whether it has set the window.
 func (w *window) probe(latency time.Duration) bool {
 	switch {
 	case w.probing == 2: // this round has met what was in flight before
-		w.probing = 1
+		w.probing, w.probed, w.took = 1, 0, 0
 		return true
 	case w.probing == 1:
+		w.probed += float64(w.n)
+		w.took += float64(latency) * float64(w.n)
+		if w.probed < mostProbed && float64(w.doubt(w.probed)) > (1-probeFell)*float64(w.usual) {
+			return true
+		}
 		w.probing = 0
-		if float64(latency) > probeFell*float64(w.usual) {
+		if w.took/w.probed > probeFell*float64(w.usual) {
 			w.base = max(w.base, w.usual)
+			w.sure = max(w.sure, w.probed)
 			w.starting = true
 		}
 		w.set(w.before)
@@ -248,7 +314,7 @@ func (w *window) probe(latency time.Duration) bool {
 		w.usual = latency
 	}
 	w.usual += (latency - w.usual) / 4
-	if w.rounds++; w.rounds < probeRounds || float64(latency) <= startingOver*float64(w.base) {
+	if w.rounds++; w.rounds < probeRounds || float64(latency) <= startingOver*float64(w.idle()) {
 		return false
 	}
 	w.rounds, w.probing, w.before = 0, 2, w.size
