@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"caravel/store/local"
 )
@@ -68,10 +69,25 @@ func writeReport(path string, content []byte) error {
 	return putFile(context.Background(), path, bytes.NewReader(content), local.Options{Sync: true})
 }
 
+// settle waits for what is still on its way into the cache on disk, so that it is
+// counted, too; but not for a disk that hangs.
+func (o *lazyOpener) settle() {
+	o.mu.Lock()
+	disk := o.disk
+	o.mu.Unlock()
+	if disk == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = disk.Sync(ctx) // Close waits for the rest
+}
+
 // Close ends all that is under way, and reports what was done.
 func (o *lazyOpener) Close() error {
 	if o.stopReports != nil {
 		o.stopReports()
+		o.settle()
 		return errors.Join(o.report(o.stderr, o.lazy.stats), o.opener.Close())
 	}
 	return o.opener.Close()
