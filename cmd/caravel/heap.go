@@ -9,9 +9,9 @@ import (
 
 // What is known to take memory, in bytes.
 const (
-	otherBytes = 32 << 20 // chunks on their way, connections, the program
+	otherBytes = 24 << 20 // chunks on their way, connections, the program
 	rowBytes   = 40       // a row of an index
-	entryBytes = 250      // an entry of a tree, at most
+	entryBytes = 130      // an entry of a tree, at most
 )
 
 // A heapLimit has the garbage collector work harder above what the indexes, the

@@ -96,6 +96,15 @@ func (m *mountedProgram) peak() int64 {
 	return m.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
 }
 
+// runsOf is how often a program does its work: a peer, which may take a minute,
+// once.
+func (s *setting) runsOf(program string) int {
+	if program != s.bin {
+		return 1
+	}
+	return s.runs
+}
+
 // cold forgets what earlier runs have kept on disk.
 func (s *setting) cold() error { return os.RemoveAll(s.path("cache")) }
 

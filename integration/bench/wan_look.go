@@ -22,7 +22,7 @@ type look func(mnt string) error
 // of the program to the end of the look, with the requests of the last run.
 func (s *setting) lookTimes(o *origin.Origin, keep bool, do look, args ...string) (seconds float64, c origin.Counts, err error) {
 	var all []float64
-	for range s.runs {
+	for range s.runsOf(args[0]) {
 		if !keep {
 			if err := s.cold(); err != nil {
 				return 0, c, err

@@ -53,7 +53,7 @@ func (s *setting) wanStream() error {
 // processor time of the program for a request, in µs.
 func (s *setting) streamRate(o *origin.Origin, bytes int64, args ...string) (rate float64, c origin.Counts, cpu float64, err error) {
 	var rates, cpus []float64
-	for range s.runs {
+	for range s.runsOf(args[0]) {
 		o.Reset()
 		m, err := s.mountBy(args...)
 		if err != nil {
