@@ -9,7 +9,7 @@ import (
 
 // What is known to take memory, in bytes.
 const (
-	otherBytes = 24 << 20 // chunks on their way, connections, the program
+	otherBytes = 27 << 20 // chunks on their way, connections, the program
 	rowBytes   = 40       // a row of an index
 	entryBytes = 130      // an entry of a tree, at most
 )
