@@ -9,8 +9,9 @@ import (
 
 // What is known to take memory, in bytes.
 const (
-	otherBytes = 27 << 20 // chunks on their way, connections, the program
+	otherBytes = 32 << 20 // chunks on their way, connections, the program
 	rowBytes   = 40       // a row of an index
+	smallFiles = 6 << 20  // how much less of a tree is on its way: its files are small
 	entryBytes = 130      // an entry of a tree, at most
 )
 
