@@ -101,10 +101,11 @@ func (c *chart) length() int64 { return c.tailAt() + c.tail }
 // ours returns nil if the file is the map that the header describes.
 func (c *chart) ours() error {
 	b := make([]byte, headerSize)
-	if _, err := c.file.ReadAt(b, 0); err != nil && err != io.EOF {
+	n, err := c.file.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
 		return err
 	}
-	h, err := parseHeader(b)
+	h, err := parseHeader(b[:n])
 	if err != nil || h == c.header {
 		return err
 	}

@@ -50,6 +50,7 @@ func FuzzChart(f *testing.F) {
 	f.Add(append(whole, bytes.Repeat([]byte{0xff}, 20)...))
 	f.Add(whole)
 	f.Add(small.encode())
+	f.Add(small.encode()[:headerSize-4]) // what is missing was zeros
 	f.Add([]byte(chartMagic))
 	f.Add([]byte{})
 	dir := f.TempDir()
