@@ -202,6 +202,11 @@ func (f *File) hope() {
 func (f *File) usable() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.why()
+}
+
+// why is usable for those who hold f.mu.
+func (f *File) why() error {
 	switch {
 	case f.err != nil:
 		return f.err
@@ -220,11 +225,8 @@ func (f *File) giveUp(err error) error {
 	err = fmt.Errorf("blockcache: %s: %w", f.path, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.err != nil:
-		return f.err
-	case f.ended.Load():
-		return fmt.Errorf("blockcache: %s: %w", f.path, fs.ErrClosed)
+	if why := f.why(); why != nil {
+		return why
 	}
 	f.err = err
 	f.ended.Store(true)
