@@ -178,10 +178,12 @@ func (m *Memory) putHint(k key, c *store.Chunk, plain []byte, class store.Class)
 		m.unread += n
 		m.taken += n
 	}
+	if late { // its bytes go before their room is given away
+		m.mu.Unlock()
+		c.Release()
+		m.mu.Lock()
+	}
 	m.flight.Release(n)
 	m.stir()
 	m.mu.Unlock()
-	if late {
-		c.Release()
-	}
 }

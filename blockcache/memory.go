@@ -183,7 +183,6 @@ func (m *Memory) peek(k key) (c *store.Chunk, plain []byte, ok bool) {
 func (m *Memory) put(k key, c *store.Chunk, plain []byte, class store.Class) {
 	n := m.share(len(plain))
 	m.mu.Lock()
-	m.reserved -= n
 	kept := false
 	if r, ok := m.recent.look(k); ok {
 		m.touch(k, r) // a hint was as fast
@@ -197,12 +196,15 @@ func (m *Memory) put(k key, c *store.Chunk, plain []byte, class store.Class) {
 			m.recent.add(k, r)
 		}
 	}
+	if !kept { // its bytes go before their room is given away
+		m.mu.Unlock()
+		c.Release()
+		m.mu.Lock()
+	}
+	m.reserved -= n
 	m.flight.Release(n)
 	m.stir()
 	m.mu.Unlock()
-	if !kept {
-		c.Release()
-	}
 }
 
 // has reports whether a chunk is in memory, without using it.
