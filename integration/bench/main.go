@@ -56,6 +56,7 @@ type comparison struct {
 
 func comparisons() []comparison {
 	disk, tree, wan := (*setting).prepareDisk, (*setting).prepareTree, (*setting).prepareWan
+	boot := (*setting).prepareBoot
 	return []comparison{
 		{"make", disk, (*setting).makeEmpty},
 		{"remake", disk, (*setting).makePresent},
@@ -68,6 +69,7 @@ func comparisons() []comparison {
 		{"tree-extract", tree, (*setting).treeExtract},
 		{"tree-list", tree, (*setting).treeList},
 		{"tree-http", tree, (*setting).treeHTTP},
+		{"boot", boot, (*setting).boots},
 		{"wan-look", wan, (*setting).wanLook},
 		{"wan-stream", wan, (*setting).wanStream},
 		{"wan-sweep", wan, (*setting).wanSweep},
