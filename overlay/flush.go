@@ -7,7 +7,7 @@ import (
 
 // flushPages is how many pages of the map go to the disk behind one fdatasync: it
 // bounds what is held in memory for it, 4 KiB each.
-const flushPages = 4096
+const flushPages = 1024
 
 // Flush returns when everything is on stable storage that returned before Flush
 // was called. Writes and reads go on meanwhile. If ctx ends while others flush it

@@ -45,6 +45,12 @@ func (s *presence) page(i int) (*page, error) {
 	if pg := s.pages[i].Load(); pg != nil {
 		return pg, nil
 	}
+	if n := s.empty(i); n > 0 {
+		for j := range s.pages[i : i+n] {
+			s.pages[i+j].CompareAndSwap(nil, &blank)
+		}
+		return s.pages[i].Load(), nil
+	}
 	var durable, volatile [pageSize]byte
 	if err := readFull(s.file, durable[:], s.durableAt(i)); err != nil {
 		return nil, err
@@ -52,19 +58,35 @@ func (s *presence) page(i int) (*page, error) {
 	if err := readFull(s.file, volatile[:], s.volatileAt(i)); err != nil {
 		return nil, err
 	}
-	pg, empty := new(page), true
-	for w := range pg.words {
-		d, v := binary.LittleEndian.Uint64(durable[8*w:]), binary.LittleEndian.Uint64(volatile[8*w:])
-		pg.words[w].Store(d | v)
-		pg.dirty = pg.dirty || v&^d != 0
-		empty = empty && d|v == 0
-	}
-	if empty {
-		pg = &blank
+	pg := &blank
+	if durable != [pageSize]byte{} || volatile != [pageSize]byte{} {
+		pg = new(page)
+		for w := range pg.words {
+			d, v := binary.LittleEndian.Uint64(durable[8*w:]), binary.LittleEndian.Uint64(volatile[8*w:])
+			pg.words[w].Store(d | v)
+			pg.dirty = pg.dirty || v&^d != 0
+		}
 	}
 	// Whoever was faster may have set bits already.
 	s.pages[i].CompareAndSwap(nil, pg)
 	return s.pages[i].Load(), nil
+}
+
+// empty is how many pages from i on are holes in both maps. To read them would
+// fill the kernel's memory with zeros.
+func (s *presence) empty(i int) int {
+	n := int64(len(s.pages)-i) * pageSize
+	for _, at := range []int64{s.durableAt(i), s.volatileAt(i)} {
+		hole := int64(0)
+		for off, size := range s.file.holes(at, n) {
+			if off == at {
+				hole = size
+			}
+			break
+		}
+		n = min(n, hole)
+	}
+	return int(n / pageSize)
 }
 
 // run tells whether block first is present, and where the run of blocks of its
