@@ -152,8 +152,17 @@ func TestCrashes(t *testing.T) {
 		if err := l.disk.file.Close(); err != nil || t.Failed() {
 			t.Fatal(err)
 		}
-		for range cuts {
+		for range cuts / 2 {
 			l.crash(t, rng.IntN(len(l.j.lines)+1), begin, opt, rng)
+		}
+		var syncs []int
+		for i, line := range l.j.lines {
+			if line.known > 0 {
+				syncs = append(syncs, i)
+			}
+		}
+		for range cuts / 2 { // right before something is on the disk
+			l.crash(t, syncs[rng.IntN(len(syncs))], begin, opt, rng)
 		}
 		l.crash(t, len(l.j.lines), begin, opt, rng)
 	}
@@ -163,8 +172,8 @@ func TestCrashes(t *testing.T) {
 func (l *life) crash(t *testing.T, n int, begin []byte, opt Options, rng *rand.Rand) {
 	t.Helper()
 	size := int64(len(l.deeds)) * sector
-	for what, f := range map[string]fate{"power cut": cut, "nothing more than flushed": unlucky} {
-		d, err := open(put(t, l.j.after(n, begin, f, rng)), stamped{}, size, opt, bootOf(2), plain)
+	for what, f := range map[string]fate{"power cut": lucky(rng), "nothing more than flushed": unlucky, "maps first": mapsFirst(l.disk.header)} {
+		d, err := open(put(t, l.j.after(n, begin, f)), stamped{}, size, opt, bootOf(2), plain)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +181,7 @@ func (l *life) crash(t *testing.T, n int, begin []byte, opt Options, rng *rand.R
 		d.file.Close()
 	}
 	next := &journal{lines: slices.Clone(l.j.lines[:n])}
-	path := put(t, l.j.after(n, begin, killed, rng))
+	path := put(t, l.j.after(n, begin, killed))
 	d, err := open(path, stamped{}, size, opt, bootOf(1), next.wrap)
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +193,7 @@ func (l *life) crash(t *testing.T, n int, begin []byte, opt Options, rng *rand.R
 		t.Fatal(err)
 	}
 	d.file.Close()
-	d, err = open(put(t, next.after(len(next.lines), begin, unlucky, rng)), stamped{}, size, opt, bootOf(3), plain)
+	d, err = open(put(t, next.after(len(next.lines), begin, unlucky)), stamped{}, size, opt, bootOf(3), plain)
 	if err != nil {
 		t.Fatal(err)
 	}

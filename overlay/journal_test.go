@@ -67,19 +67,33 @@ func (s journaled) sync() error {
 	return nil
 }
 
-// A fate is what is in a file behind the first n lines, by sectors.
-type fate func(n int, rng *rand.Rand, safe int) (until int)
+// A fate says how many of the first n lines a sector at off has, if the first safe
+// ones were brought to the disk.
+type fate func(off int64, n, safe int) int
 
 // What a killed process leaves is all that it has done.
-func killed(n int, _ *rand.Rand, _ int) int { return n }
+func killed(_ int64, n, _ int) int { return n }
 
 // What a power cut leaves of a sector is what was brought to the disk, or some
 // later state of it.
-func unlucky(_ int, _ *rand.Rand, safe int) int { return safe }
-func cut(n int, rng *rand.Rand, safe int) int   { return safe + rng.IntN(n-safe+1) }
+func unlucky(_ int64, _, safe int) int { return safe }
+
+func lucky(rng *rand.Rand) fate {
+	return func(_ int64, n, safe int) int { return safe + rng.IntN(n-safe+1) }
+}
+
+// mapsFirst is the worst that the kernel can do.
+func mapsFirst(h header) fate {
+	return func(off int64, n, safe int) int {
+		if off < h.dataAt() {
+			return n
+		}
+		return safe
+	}
+}
 
 // after is the file behind the first n lines, if it began as begin.
-func (j *journal) after(n int, begin []byte, what fate, rng *rand.Rand) []byte {
+func (j *journal) after(n int, begin []byte, what fate) []byte {
 	b := bytes.Clone(begin)
 	safe := 0
 	for _, l := range j.lines[:n] {
@@ -87,7 +101,7 @@ func (j *journal) after(n int, begin []byte, what fate, rng *rand.Rand) []byte {
 	}
 	until := make([]int, len(b)/sector+1)
 	for i := range until {
-		until[i] = what(n, rng, safe)
+		until[i] = what(int64(i)*sector, n, safe)
 	}
 	for i, l := range j.lines[:n] {
 		for at := l.off; at < l.off+l.n; {

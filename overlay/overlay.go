@@ -56,7 +56,16 @@
 // lock is held that others need while the base is read: writes to present blocks
 // take none at all, others the blocks that they write to.
 //
-// FIGURES
+// 4 KiB at random places from 16 goroutines, beside the same on a plain file
+// (BenchmarkRandom, tmpfs, 2 shared and busy processors, medians of 2 runs; on
+// ext4 the journal and the disk hide most of the differences):
+//
+//	                                     overlay   file     ratio of operations/s
+//	read                                  2.3 µs   2.1 µs   0.92
+//	write to a present block              3.2 µs   3.1 µs   0.97
+//	write to a block that was not         7.8 µs   4.8 µs   0.62 (ext4: 0.71)
+//
+// The last one is what a second system call takes, for the bit.
 package overlay
 
 import (
