@@ -126,7 +126,7 @@ func (l *life) flushed(n int) (begun int) {
 func TestCrashes(t *testing.T) {
 	seeds, cuts := 6, 8
 	if long, _ := strconv.ParseBool(os.Getenv("CARAVEL_LONG")); long {
-		seeds, cuts = 400, 40
+		seeds, cuts = 60, 30
 	}
 	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(uint64(seed), 2))

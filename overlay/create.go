@@ -91,7 +91,7 @@ func create(path string, h header) (_ *os.File, err error) {
 		return nil, err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return nil, err
+		return nil, bare(err)
 	}
 	return f, syncDir(filepath.Dir(path))
 }

@@ -87,12 +87,14 @@ func (d *Disk) untouched(off, n int64) iter.Seq2[int64, int64] {
 // read.
 func (d *Disk) ranges(off, n int64, of func(off, n int64, present bool) iter.Seq2[int64, int64]) iter.Seq2[int64, int64] {
 	return func(yield func(int64, int64) bool) {
-		at := max(off, 0)
+		if off < 0 {
+			off, n = 0, off+n
+		}
 		end := d.header.size
 		if n < end-off { // without an overflow
 			end = off + n
 		}
-		for at < end {
+		for at := off; at < end; {
 			present, same, err := d.run(at, end-at)
 			if err != nil {
 				return
