@@ -3,8 +3,10 @@ package overlay_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -93,5 +95,38 @@ func TestHuge(t *testing.T) {
 	}
 	if n := st.Sys().(*syscall.Stat_t).Blocks * 512; n > 64<<10 {
 		t.Errorf("%d bytes are used", n)
+	}
+}
+
+// What the file system cannot hold leaves nothing behind.
+func TestTooLarge(t *testing.T) {
+	path := temp(t)
+	d, err := overlay.Open(path, noise(10), 10, overlay.Options{Size: 1 << 50})
+	if err == nil {
+		d.Close()
+		t.Skipf("%s: a file of 1 PiB can be made here", t.Name())
+	}
+	if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), path+": a file of 112") {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+// Who cuts the file while it is in use makes reads fail, not wrong bytes.
+func TestCutInUse(t *testing.T) {
+	path, base := temp(t), noise(100_000)
+	d := open(t, path, base, 100_000, overlay.Options{})
+	write(t, d, make([]byte, 8192), 50_000)
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, st.Size()-50_000); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := d.ReadAt(t.Context(), make([]byte, 100_000), 0); n > 57_344 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "was cut while in use") {
+		t.Errorf("%d, %v", n, err)
 	}
 }
