@@ -39,6 +39,7 @@ var below = map[string][]string{
 	"nbd":               {"internal/hush"},
 	"fusefs":            {"catar", "catar/tree", "feature", "internal/hush"},
 	"loop":              {},
+	"overlay":           {},
 	"internal/origin":   {},
 	"internal/progress": {},
 	"internal/notify":   {},
