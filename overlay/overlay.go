@@ -57,8 +57,7 @@
 // take none at all, others the blocks that they write to.
 //
 // 4 KiB at random places from 16 goroutines, beside the same on a plain file
-// (BenchmarkRandom, tmpfs, 2 shared and busy processors, medians of 2 runs; on
-// ext4 the journal and the disk hide most of the differences):
+// (BenchmarkRandom, tmpfs, 2 shared and busy processors, medians of 2 runs):
 //
 //	                                     overlay   file     ratio of operations/s
 //	read                                  2.3 µs   2.1 µs   0.92
