@@ -31,6 +31,7 @@ type lazyImage struct {
 
 	reader func() reader // one for each stream of reads
 	holes  func(off, n int64) iter.Seq2[int64, int64]
+	local  func(off, n int64) iter.Seq2[int64, int64] // what takes no network; see nbd.Partial
 	want   func(off, n int64)
 	Close  func() error
 }
@@ -116,6 +117,7 @@ func (o *lazyOpener) lazily(src *openedImage) (*lazyImage, error) {
 		modTime: src.ModTime,
 		reader:  func() reader { return blobReader{img.newReader(), img} },
 		holes:   img.Holes,
+		local:   src.local(img.Local),
 		want:    func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
 		Close:   img.Close,
 	}, nil
@@ -162,9 +164,24 @@ func openFile(location string) (*lazyImage, error) {
 		modTime: st.ModTime(),
 		reader:  func() reader { return plainFile{f} },
 		holes:   func(int64, int64) iter.Seq2[int64, int64] { return func(func(int64, int64) bool) {} },
+		local:   everything,
 		want:    func(int64, int64) {},
 		Close:   f.Close,
 	}, nil
+}
+
+// everything yields the whole of a range.
+func everything(off, n int64) iter.Seq2[int64, int64] {
+	return func(yield func(int64, int64) bool) { yield(off, n) }
+}
+
+// local tells what can be read without a network: what the cache knows to be
+// here, or all if no store is behind one.
+func (i *openedImage) local(cached func(off, n int64) iter.Seq2[int64, int64]) func(off, n int64) iter.Seq2[int64, int64] {
+	if !i.remote {
+		return everything
+	}
+	return cached
 }
 
 // A plainFile is read where it lies, without a cache of ours.
