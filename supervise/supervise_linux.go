@@ -45,10 +45,15 @@ func Run(ctx context.Context, command func() *exec.Cmd, opt Options) error {
 	for {
 		began := time.Now()
 		end, err := r.one(ctx)
-		if err != nil || end.final {
-			return errors.Join(err, end.error())
+		if err != nil && (!r.well || ctx.Err() != nil) {
+			return err
+		}
+		if end.final {
+			return end.error()
 		}
 		switch {
+		case err != nil: // the program may be about to be replaced
+			end.how = err.Error()
 		case end.replaced:
 			pause = 0
 			r.Log.Info("worker gave way to another one")
@@ -56,7 +61,7 @@ func Run(ctx context.Context, command func() *exec.Cmd, opt Options) error {
 		case time.Since(began) >= r.Longest:
 			pause = 0
 		}
-		r.Log.Warn("worker is started again", "ended", end.state.String(), "pause", pause)
+		r.Log.Warn("worker is started again", "ended", end.how, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -75,9 +80,10 @@ type runner struct {
 
 // An end is how a worker ended.
 type end struct {
-	state    *os.ProcessState
-	replaced bool // as it was asked to
-	final    bool // there is to be no other
+	state    *os.ProcessState // nil: it did not start
+	how      string           // for people
+	replaced bool             // as it was asked to
+	final    bool             // there is to be no other
 }
 
 func (e end) error() error {
@@ -140,6 +146,7 @@ func (r *runner) one(ctx context.Context) (end, error) {
 		}
 	}
 	e.state = w.cmd.ProcessState
+	e.how = e.state.String()
 	e.replaced = e.replaced && e.state.Success()
 	e.final = e.final || !r.well || e.state.Success() && !e.replaced
 	if last != nil {
