@@ -59,6 +59,11 @@ bench-wan:
 
 install: caravel
 	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel
+	for f in contrib/udev/*.rules contrib/systemd/*; do \
+		case $$f in *.rules) to=udev/rules.d ;; *) to=systemd/system ;; esac; \
+		to=$(DESTDIR)$(PREFIX)/lib/$$to/$${f##*/}; \
+		install -D -m 644 $$f $$to && sed -i 's,/usr/local/bin,$(PREFIX)/bin,' $$to || exit 1; \
+	done
 
 clean:
 	rm -f caravel
