@@ -22,11 +22,11 @@ test: setup lint unit fuzz integration
 test-long: export CARAVEL_LONG = 1
 test-long: setup lint unit integration
 
-# What needs a kernel with more in it than the host's: FAT, quota projects. Once
+# What needs a kernel with more in it than the host's: nbd, FAT, quota projects. Once
 # its packages are installed, make test runs it too.
 test-vm:
 	integration/vm/run --install
-	$(GO) test -v -count=1 -timeout 15m -run InVM ./integration
+	$(GO) test -v -count=1 -timeout 30m -run InVM ./integration
 
 setup:
 	integration/setup

@@ -34,7 +34,7 @@ func TestNBDDeviceInVM(t *testing.T) {
 		}
 	}
 	const script = `modprobe nbd && modprobe squashfs && "$0" -test.v && "$1" -test.v -test.run '^TestNBDDevice$'`
-	limit := "290"
+	limit := "600"
 	if long() {
 		limit = "3000"
 	}

@@ -446,7 +446,9 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 	if got := must(t, filepath.Join(dest, "usr/local/bin/caravel"), "version"); !strings.HasPrefix(got, "caravel ") {
 		t.Errorf("version: %q", got)
 	}
-	clean(t, dest, "usr/local/bin/caravel")
+	clean(t, dest, "usr/local/bin/caravel", "usr/local/lib/udev/rules.d/75-caravel.rules",
+		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
+		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket")
 }
 
 // TestDemoKeep leaves what the demo made, in a folder of its own alone.

@@ -85,14 +85,6 @@ func (d *Device) number(name string) (int64, error) {
 	return n, nil
 }
 
-// MaxPartitions is how many partitions of a device the kernel shows; it is
-// a parameter of the driver (max_part).
-func MaxPartitions() int {
-	b, _ := os.ReadFile("/sys/module/nbd/parameters/max_part")
-	n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
-	return n
-}
-
 // Index is the number in a path like /dev/nbd3; ok is false for any other path.
 func Index(path string) (n int, ok bool) {
 	digits, found := strings.CutPrefix(path, "/dev/nbd")

@@ -165,7 +165,8 @@ func (d *Device) inUse(ours ...int) error {
 	return &InUseError{d.Path, diskuse.Of(d.Path, ours...)}
 }
 
-// unused gives programs that look at the device in passing some time.
+// unused makes sure that nobody uses the device, and that none of its partitions
+// is left. It gives programs that look at the device in passing some time.
 func (d *Device) unused() error {
 	deadline := time.Now().Add(patience)
 	for {
@@ -195,7 +196,7 @@ func (d *Device) claim() error {
 	if users := diskuse.Of(d.Path, fd); len(users) > 0 {
 		return &InUseError{d.Path, users}
 	}
-	return nil
+	return d.dropPartitions(fd)
 }
 
 func (d *Device) sys(name string) string {
@@ -231,14 +232,4 @@ func (d *Device) Announced(ctx context.Context) error {
 		return err
 	}
 	return d.settle(ctx)
-}
-
-// findPartitions opens the device: the kernel looks for partitions when the
-// first one does after it has got its size.
-func (d *Device) findPartitions() error {
-	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("nbddev: %s: %w", d.Path, err)
-	}
-	return unix.Close(fd)
 }

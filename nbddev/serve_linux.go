@@ -111,7 +111,7 @@ func (s *Serving) keep(conn net.Conn) {
 		err := s.once(conn)
 		switch {
 		case s.life.Err() != nil:
-			s.finish(unclean(err))
+			s.note(unclean(err))
 			return
 		case !errors.Is(err, io.EOF):
 			s.finish(err)
@@ -177,15 +177,21 @@ func (s *Serving) replace(pause time.Duration) net.Conn {
 	return nil
 }
 
-// finish notes that a link is not served any more. The first error counts.
+// finish ends it all: what ends one link first ends the others, too.
 func (s *Serving) finish(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err == nil {
-		s.err = err
-	}
 	if !s.ended {
-		s.ended = true
+		s.ended, s.err = true, err
 		close(s.over)
+	}
+}
+
+// note keeps what went wrong with a link that was told to end.
+func (s *Serving) note(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil && !s.ended {
+		s.err = err
 	}
 }

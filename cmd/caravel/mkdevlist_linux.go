@@ -140,10 +140,7 @@ func detachDevice(ctx context.Context, node string) error {
 		return err
 	}
 	defer dir.Unlock()
-	if err := dir.Drop(filepath.Base(path)); !errors.Is(err, claim.ErrHeld) {
-		return err
-	}
-	return nil // somebody else has it by now
+	return dir.Drop(filepath.Base(path))
 }
 
 // endProcess has the process end that has a loop device, and with it the device.

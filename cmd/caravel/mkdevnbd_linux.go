@@ -144,11 +144,10 @@ func (d *nbdDevice) announce(ctx context.Context, std streams) error {
 // over tidies up after a device that somebody has detached, or that cannot be
 // served any more.
 func (d *nbdDevice) over() error {
-	err := d.serving.Stop()
-	if d.device.Attached() {
+	if err := d.serving.Stop(); err != nil {
 		return errors.Join(err, d.claim.Leave())
 	}
-	return errors.Join(err, d.gone())
+	return d.gone()
 }
 
 // gone removes what was there for the device.

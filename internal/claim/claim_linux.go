@@ -123,16 +123,10 @@ type Claim struct {
 	file *os.File // locked
 }
 
-// ErrHeld is the error for a device that a living process looks after.
-var ErrHeld = errors.New("another process looks after it")
-
-// Take makes this process the one that looks after a device, which no living one
-// does.
+// Take makes this process the one that looks after a device: one that is its own
+// by the kernel's word, or of which Find says under this lock that nobody does.
 func (l *Locked) Take(device string, r Record) (*Claim, error) {
 	path := filepath.Join(l.dir, device)
-	if err := held(path); err != nil {
-		return nil, fmt.Errorf("claim: %s: %w", device, err)
-	}
 	r.PID = os.Getpid()
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -157,43 +151,34 @@ func (l *Locked) Take(device string, r Record) (*Claim, error) {
 	return &Claim{path, f}, nil
 }
 
-// held gives those who look at a record, which takes a lock too, some time.
-func held(path string) error {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
+// Drop removes the record of a device that is no more, unless somebody looks
+// after it by now.
+func (l *Locked) Drop(device string) error {
+	if r, err := Find(l.dir, device); err == nil && r.Alive {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for range 20 {
-		if err = locked(f, unix.LOCK_EX); err == nil {
-			return nil
-		}
-		time.Sleep(pause)
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrHeld
-	}
-	return err
-}
-
-// Drop removes the record of a device that is no more, unless somebody looks
-// after it.
-func (l *Locked) Drop(device string) error {
-	path := filepath.Join(l.dir, device)
-	if err := held(path); err != nil {
-		return fmt.Errorf("claim: %s: %w", device, err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(filepath.Join(l.dir, device)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("claim: %w", err)
 	}
 	return nil
 }
 
-// Release ends the claim on a device that is no more.
-func (c *Claim) Release() error { return errors.Join(os.Remove(c.path), c.file.Close()) }
+// Release ends the claim on a device that is no more. Its record goes, unless it
+// is that of the next device of this name already.
+func (c *Claim) Release() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	l, err := Lock(ctx, filepath.Dir(c.path))
+	if err != nil {
+		return errors.Join(err, c.file.Close())
+	}
+	defer l.Unlock()
+	ours, err := c.file.Stat()
+	if now, statErr := os.Stat(c.path); err == nil && statErr == nil && os.SameFile(ours, now) {
+		err = os.Remove(c.path)
+	}
+	return errors.Join(err, c.file.Close())
+}
 
 // Leave ends the claim on a device that stays, and so does its record.
 func (c *Claim) Leave() error { return c.file.Close() }

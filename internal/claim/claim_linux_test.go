@@ -36,11 +36,11 @@ func TestClaim(t *testing.T) {
 	if all, err := claim.All(dir); err != nil || len(all) != 1 || all["nbd0"] != (claim.Found{Record: want, Alive: true}) {
 		t.Errorf("held: %+v, %v", all, err)
 	}
-	if _, err := l.Take("nbd0", want); !errors.Is(err, claim.ErrHeld) {
-		t.Errorf("taken twice: %v", err)
+	if err := l.Drop("nbd0"); err != nil {
+		t.Error(err)
 	}
-	if err := l.Drop("nbd0"); !errors.Is(err, claim.ErrHeld) {
-		t.Errorf("dropped while held: %v", err)
+	if r, err := claim.Find(dir, "nbd0"); err != nil || !r.Alive {
+		t.Errorf("dropped while held: %+v, %v", r, err)
 	}
 
 	if err := c.Leave(); err != nil {
@@ -52,16 +52,29 @@ func TestClaim(t *testing.T) {
 	if c, err = l.Take("nbd0", want); err != nil {
 		t.Fatal(err)
 	}
+	// A device of the same name comes before this process is done with the former.
+	next, err := l.Take("nbd0", want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Unlock()
 	if err := c.Release(); err != nil {
+		t.Error(err)
+	}
+	if r, err := claim.Find(dir, "nbd0"); err != nil || !r.Alive {
+		t.Errorf("the next one's: %+v, %v", r, err)
+	}
+	if err := next.Release(); err != nil {
 		t.Error(err)
 	}
 	if _, err := claim.Find(dir, "nbd0"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("released: %v", err)
 	}
+	l = lock(t, dir)
+	defer l.Unlock()
 	if err := l.Drop("nbd0"); err != nil {
 		t.Errorf("nothing to drop: %v", err)
 	}
-	l.Unlock()
 }
 
 // TestLook takes devices while others look at them all the time.
