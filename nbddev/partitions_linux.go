@@ -58,9 +58,9 @@ type partitionArgument struct {
 }
 
 type partition struct {
-	start, length int64
-	number        int32
-	_             [64 + 64 + 4]byte // names that nobody reads, and what aligns them
+	_      [2]int64 // start and length, which it knows
+	number int32
+	_      [64 + 64 + 4]byte // names that nobody reads, and what aligns them
 }
 
 func dropPartition(fd, number int) error {
