@@ -14,7 +14,7 @@
 // and never the whole runtime.
 //
 // A device has whole sectors, and the kernel drops the rest of a file that
-// does not end with one: give it a file that does, see [Pad].
+// does not end with one: give it a file that does, see package sector.
 //
 // If the process is killed the device goes with its last user: reads of it
 // fail from then on, and nothing has to be cleared away.

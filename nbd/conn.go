@@ -58,12 +58,17 @@ var (
 // time of grace at most. The error says what ended the connection; it is nil
 // if the client or ctx did.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	return s.attend(ctx, nc, (*conn).serve)
+}
+
+// attend looks after one client, which serve serves.
+func (s *Server) attend(ctx context.Context, nc net.Conn, serve func(*conn) error) error {
 	c := s.newConn(ctx, nc)
 	defer s.forget(c)
 	c.log.Debug("nbd: client connected")
 
 	done := make(chan error, 1)
-	go func() { done <- c.serve() }()
+	go func() { done <- serve(c) }()
 	select {
 	case err := <-done:
 		return err
@@ -126,10 +131,14 @@ func (c *conn) serve() error {
 	if export == nil {
 		return nil
 	}
-	c.export = export
-	c.log = c.log.With("export", export.Name)
-	c.log.Debug("nbd: export chosen", "structured", c.structured, "contexts", len(c.contexts))
+	c.choose(export)
 	return c.transmit()
+}
+
+func (c *conn) choose(e *export) {
+	c.export = e
+	c.log = c.log.With("export", e.Name)
+	c.log.Debug("nbd: export chosen", "structured", c.structured, "contexts", len(c.contexts))
 }
 
 // drain makes the connection end when it has answered what has arrived.
