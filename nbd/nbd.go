@@ -106,7 +106,7 @@ type Export struct {
 type Options struct {
 	Negotiation time.Duration // a client must have chosen its export by then; 0: 10 s
 	Grace       time.Duration // for the requests in flight when the server ends; 0: 10 s
-	Conns       int           // connections at a time, more wait to be accepted; 0: 1024
+	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024
 	Requests    int           // in flight on one connection; 0: 128
 	ConnMemory  int64         // bytes of reads and writes under way on one connection, at least 32 MiB; 0: 64 MiB
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
@@ -243,18 +243,18 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer stop()
 	defer listener.Close()
 
-	for s.takeSlot(ctx) {
+	for {
 		nc, err := accept(ctx, listener, s.opt.Log)
-		if ctx.Err() != nil {
-			<-s.slots
-			if err == nil {
-				nc.Close()
-			}
+		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			<-s.slots
 			return fmt.Errorf("nbd: accept on %s: %w", listener.Addr(), err)
+		}
+		// Not before there is a client: an idle listener would keep one from others.
+		if !s.takeSlot(ctx) {
+			nc.Close()
+			return nil
 		}
 		clients.Go(func() {
 			defer func() { <-s.slots }()
@@ -263,7 +263,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			}
 		})
 	}
-	return nil
 }
 
 // takeSlot waits for one connection to end if there are as many as may be. It
@@ -274,7 +273,7 @@ func (s *Server) takeSlot(ctx context.Context) bool {
 		return true
 	default:
 	}
-	s.opt.Log.Warn("nbd: no more connections accepted until one ends", "limit", s.opt.Conns)
+	s.opt.Log.Warn("nbd: no more connections served until one ends", "limit", s.opt.Conns)
 	select {
 	case s.slots <- struct{}{}:
 		return true
