@@ -100,7 +100,9 @@ type Wanter interface {
 // A Localizer knows what of it can be read without a network.
 type Localizer interface {
 	// Local yields offset and length of such ranges within the n bytes at
-	// off, in order; they may be adjacent. It must not wait.
+	// off, in order; they may be adjacent. It must not wait for a network. If
+	// that is too much to be looked at in one go, it ends with a range of
+	// length 0, where it has stopped: behind off.
 	Local(off, n int64) iter.Seq2[int64, int64]
 }
 

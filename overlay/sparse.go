@@ -26,17 +26,44 @@ func (d *Disk) holes(off, n int64, present bool) iter.Seq2[int64, int64] {
 
 // Local yields offset and length of ranges within the n bytes at off that can be
 // read without the base, or that the base says are local, in order; they may be
-// adjacent.
+// adjacent. Where the base has stopped looking it ends as the base does, with a
+// range of length 0.
 func (d *Disk) Local(off, n int64) iter.Seq2[int64, int64] {
-	return d.ranges(off, n, func(off, n int64, present bool) iter.Seq2[int64, int64] {
-		if present {
-			return one(off, n)
+	return func(yield func(int64, int64) bool) {
+		stopped := int64(-1)
+		look := func(off, n int64) iter.Seq2[int64, int64] {
+			return func(yield func(int64, int64) bool) {
+				for at, size := range d.base.local.Local(off, n) {
+					if size == 0 {
+						stopped = at
+						return
+					}
+					if !yield(at, size) {
+						return
+					}
+				}
+			}
 		}
 		if d.base.local == nil {
-			return d.behind(nil, off, n)
+			look = nil
 		}
-		return d.behind(d.base.local.Local, off, n)
-	})
+		for at, size := range d.ranges(off, n, func(off, n int64, present bool) iter.Seq2[int64, int64] {
+			if present {
+				return one(off, n)
+			}
+			return d.behind(look, off, n)
+		}) {
+			if stopped >= 0 {
+				break
+			}
+			if !yield(at, size) {
+				return
+			}
+		}
+		if stopped >= 0 {
+			yield(stopped, 0)
+		}
+	}
 }
 
 // Want hands on to the base that the n bytes at off will be read, as far as they

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -20,6 +21,7 @@ const (
 
 type mkdevOptions struct {
 	lazy        lazyOptions
+	overlay     overlayOptions
 	via         string
 	blockSize   int64
 	connections int
@@ -37,9 +39,9 @@ func mkdevCommand() *cli.Command {
 		Category:  lazily,
 		Usage:     "attach an image as a block device without downloading it",
 		ArgsUsage: "INDEX|FILE [NODE]",
-		Description: `Attaches the image as a read-only block device of the kernel's nbd driver, or,
-where there is none, as a loop device over a file that is fetched as it is read.
-Its size is rounded up to whole sectors with zeros. Prints "Attached: DEVICE" when
+		Description: `Attaches the image as a block device of the kernel's nbd driver, read-only unless
+there is an --overlay, or, where there is none, as a loop device over a file that is
+fetched as it is read. Its size is rounded up to whole sectors with zeros. Prints "Attached: DEVICE" when
 it can be read, and stays until SIGINT or SIGTERM. Needs root. What is kept, and
 what is fetched in the background, is as in caravel mount.
 
@@ -57,10 +59,11 @@ the same way.
 			"caravel mkdev http://host/disk.caibx",
 			"caravel mkdev --supervise http://host/disk.caibx /dev/golden",
 			"mount -o ro /dev/golden /mnt",
+			"caravel mkdev --overlay vm.overlay http://host/disk.caibx /dev/vm",
 			"caravel mkdev --list",
 			"caravel mkdev --detach /dev/golden",
 		),
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.GenericFlag{Name: "via", Usage: "take a device of `DRIVER`: nbd, loop, or auto, nbd where the kernel has it", Value: viaValue(&opt.via)},
 			&cli.GenericFlag{Name: "block-size", Usage: "make sectors of `SIZE` bytes: 512 to 4096", Value: sizeValue(&opt.blockSize)},
 			&cli.GenericFlag{Name: "connections", Usage: "have `N` connections to the kernel (nbd)", Value: workersValue(&opt.connections)},
@@ -69,7 +72,7 @@ the same way.
 			newSwitch("list", "show the devices that are attached", &opt.list),
 			jsonFlag(&opt.json),
 			newSwitch("detach", "detach the device NODE, whoever attached it", &opt.detach),
-		}, lazyFlags(&opt.lazy)...),
+		}, overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			if err := opt.check(c.NArg()); err != nil {
 				return err
@@ -105,7 +108,7 @@ func (o mkdevOptions) check(arguments int) error {
 	case o.connections > maxConnections:
 		return usagef("--connections=%d: want %d at most", o.connections, maxConnections)
 	}
-	return nil
+	return o.overlay.check()
 }
 
 func viaValue(to *string) cli.Generic {
@@ -132,13 +135,16 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 		return superviseMkdev(ctx, std, opt)
 	}
 	if opt.via == viaLoop {
+		if opt.overlay.file != "" {
+			return usagef("--overlay: a loop device here is read-only; nbd-server has --overlay, too")
+		}
 		return mkdevLoop(ctx, std, in, at, w, "", opt)
 	}
 	missing := needNBD(ctx)
 	switch {
 	case missing == nil:
 		return mkdevNBD(ctx, std, in, at, w, opt)
-	case opt.via == viaAuto && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
+	case opt.via == viaAuto && opt.overlay.file == "" && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
 		return mkdevLoop(ctx, std, in, at, w, noNBD, opt)
 	}
 	return missing

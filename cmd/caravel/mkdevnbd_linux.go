@@ -69,9 +69,13 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 		identity: identityPrefix + hex.EncodeToString(img.identity()),
 		log:      from.log,
 	}
-	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
-	d.size = size
-	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: size, Reader: padded}}, nbd.Options{Log: from.log})
+	disk, err := opt.disk(img)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	d.size = disk.size
+	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: from.log})
 	if err != nil {
 		return err
 	}
@@ -92,12 +96,29 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 	}
 }
 
+// disk is the image in whole sectors.
+func (o mkdevOptions) disk(img *lazyImage) (disk, error) {
+	d, err := o.overlay.over(img)
+	if err != nil {
+		return disk{}, err
+	}
+	if o.overlay.file == "" {
+		d.Reader, d.size = sector.Pad(d.Reader, d.size, int(o.blockSize))
+		return d, nil
+	}
+	if d.size%o.blockSize != 0 {
+		return disk{}, errors.Join(usagef("--block-size=%d: the writable disk has %d bytes, no multiple of it; see --overlay-size", o.blockSize, d.size), d.Close())
+	}
+	return d, nil
+}
+
 func (d *nbdDevice) config() nbddev.Config {
 	c := nbddev.Config{
 		Size:        d.size,
 		BlockSize:   int(d.opt.blockSize),
 		DeadTimeout: d.opt.deadTimeout,
 		Identity:    d.identity,
+		Writable:    d.opt.overlay.file != "",
 	}
 	if t := d.opt.lazy.source.timeout; t != 0 {
 		c.Timeout = t + nbdMargin

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"caravel/nbd"
 	"caravel/store/http"
 )
 
@@ -51,14 +50,4 @@ func indexesIn(dir string) ([]string, error) {
 		return nil, fmt.Errorf("%s: there is no *.caibx in it", dir)
 	}
 	return all, nil
-}
-
-// newExport is an image as a client sees it.
-func newExport(location string, img *lazyImage) nbd.Export {
-	return nbd.Export{
-		Name:        img.name,
-		Description: http.Redact(location),
-		Size:        img.size,
-		Reader:      nbdReader{img, img.reader()},
-	}
 }

@@ -133,11 +133,15 @@ func (o nbdOptions) warn(std streams, a net.Addr) {
 	if err != nil || at.Addr().IsLoopback() {
 		return
 	}
+	can := "read"
+	if o.overlay.file != "" {
+		can = "read and write"
+	}
 	switch {
 	case !o.tls.wanted():
-		fmt.Fprintf(std.err, "caravel: whoever reaches %v can read the image; nothing is encrypted\n", at)
+		fmt.Fprintf(std.err, "caravel: whoever reaches %v can %s the image; nothing is encrypted\n", at, can)
 	case !o.tls.required:
-		fmt.Fprintf(std.err, "caravel: whoever reaches %v can read the image, also in the clear; --tls-required refuses that\n", at)
+		fmt.Fprintf(std.err, "caravel: whoever reaches %v can %s the image, also in the clear; --tls-required refuses that\n", at, can)
 	}
 }
 

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +12,7 @@ import (
 
 	"caravel/internal/notify"
 	"caravel/nbd"
+	"caravel/store/http"
 )
 
 // nbdGrace is how long reads in flight may go on when the server is told to
@@ -20,6 +21,7 @@ const nbdGrace = 3 * time.Second
 
 type nbdOptions struct {
 	lazy     lazyOptions
+	overlay  overlayOptions
 	socket   string // "": none
 	listen   string // "": nowhere, or with no socket either, on the usual port
 	tls      tlsOptions
@@ -36,7 +38,8 @@ func nbdServerCommand() *cli.Command {
 		ArgsUsage: "INDEX|FILE|DIR...",
 		Description: `Serves each image, read-only, as an NBD export named like the index without its
 ending, of a folder each index (*.caibx) in it; the first one is also the default
-export. Without --socket and --listen it listens on localhost:10809. Prints
+export. With --overlay one image can be written to, and a machine boots from it as
+from a disk of its own. Without --socket and --listen it listens on localhost:10809. Prints
 "Serving: URI" when clients can connect and stays until SIGINT or SIGTERM. What is
 kept, and what is fetched in the background, is as in caravel mount.
 
@@ -50,11 +53,12 @@ of an image can be read without a network.
 			"nbdcopy 'nbd+unix:///?socket=/run/disk.sock' disk.img",
 			"caravel nbd-server http://host/disk.caibx",
 			"qemu-system-x86_64 -snapshot -drive file=nbd://localhost/disk,format=raw",
+			"caravel nbd-server --socket /run/vm.sock --overlay vm.overlay http://host/disk.caibx",
 			"nbdinfo --map=caravel:cached nbd://localhost/disk",
 			"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required /srv/images",
 			"systemd-socket-activate -l 10809 caravel nbd-server /srv/images",
 		),
-		Flags: append(nbdFlags(&opt), lazyFlags(&opt.lazy)...),
+		Flags: slices.Concat(nbdFlags(&opt), overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
 				return usagef("name an INDEX, FILE or DIR to serve")
@@ -78,8 +82,11 @@ func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) 
 	if err != nil {
 		return err
 	}
-	if len(locations) > 1 && opt.lazy.ofOneImage() {
-		return usagef("--record, --profile FILE and --materialize FILE are for one image, not %d", len(locations))
+	if len(locations) > 1 && (opt.lazy.ofOneImage() || opt.overlay.file != "") {
+		return usagef("--record, --profile FILE, --materialize FILE and --overlay are for one image, not %d", len(locations))
+	}
+	if err := opt.overlay.check(); err != nil {
+		return err
 	}
 	secure, err := opt.tls.config()
 	if err != nil {
@@ -90,14 +97,11 @@ func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) 
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	var exports []nbd.Export
-	for _, location := range locations {
-		img, err := from.open(ctx, location)
-		if err != nil {
-			return err
-		}
-		defer img.Close()
-		exports = append(exports, newExport(location, img))
+	from.whole = opt.overlay.file != "" // which image it is over is known for sure
+	exports, shut, err := opt.exports(ctx, from, locations)
+	defer func() { err = errors.Join(err, shut()) }()
+	if err != nil {
+		return err
 	}
 	server, err := nbd.NewServer(exports, nbd.Options{
 		Grace:       nbdGrace,
@@ -110,6 +114,31 @@ func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) 
 		return err
 	}
 	return opt.serve(ctx, std, server)
+}
+
+// exports opens images; shut closes what has been opened, also after an error.
+func (o nbdOptions) exports(ctx context.Context, from *lazyOpener, locations []string) (all []nbd.Export, shut func() error, err error) {
+	var closers []func() error
+	shut = func() (err error) {
+		for _, c := range slices.Backward(closers) {
+			err = errors.Join(err, c())
+		}
+		return err
+	}
+	for _, location := range locations {
+		img, err := from.open(ctx, location)
+		if err != nil {
+			return nil, shut, err
+		}
+		closers = append(closers, img.Close)
+		d, err := o.overlay.over(img)
+		if err != nil {
+			return nil, shut, err
+		}
+		closers = append(closers, d.Close)
+		all = append(all, nbd.Export{Name: img.name, Description: http.Redact(location), Size: d.size, Reader: d.Reader})
+	}
+	return all, shut, nil
 }
 
 // serve has server accept clients until ctx ends.
@@ -132,18 +161,3 @@ func (o nbdOptions) serve(ctx context.Context, std streams, server *nbd.Server) 
 	}
 	return all.Wait()
 }
-
-// An nbdReader is an image as an export wants it.
-type nbdReader struct {
-	img *lazyImage
-	reader
-}
-
-// Holes are the chunks of zeros.
-func (r nbdReader) Holes(off, n int64) iter.Seq2[int64, int64] { return r.img.holes(off, n) }
-
-// Local is what can be read without a network.
-func (r nbdReader) Local(off, n int64) iter.Seq2[int64, int64] { return r.img.local(off, n) }
-
-// Want fetches ahead what a client says that it will read.
-func (r nbdReader) Want(off, n int64) { r.img.want(off, n) }
