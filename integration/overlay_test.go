@@ -124,7 +124,7 @@ func TestBoot(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(root, "etc/inittab"), []byte(`::sysinit:/bin/busybox mount -t proc proc /proc
 ::sysinit:/bin/busybox mount -t devtmpfs dev /dev
-::sysinit:/bin/busybox sh -c "echo >>/starts; busybox sync; echo start $(busybox wc -l </starts) of it >/etc/issue"
+::sysinit:/bin/busybox sh -c 'echo >>/starts; busybox sync; echo start $(busybox wc -l </starts) of it >/etc/issue'
 ttyS0::respawn:/bin/busybox getty -L 115200 ttyS0 vt100
 `))
 	ballast := make([]byte, 200<<20) // that nobody needs
