@@ -105,8 +105,9 @@ func (s *setting) runsOf(program string) int {
 	return s.runs
 }
 
-// cold forgets what earlier runs have kept on disk.
-func (s *setting) cold() error { return os.RemoveAll(s.path("cache")) }
+// cold has the next run begin without what earlier ones have kept on disk, which
+// stays aside, see afresh.
+func (s *setting) cold() error { return setAside(s.path("cache")) }
 
 // onlyFile is the path of the one file in a mount.
 func (m *mountedProgram) onlyFile() (string, error) {
