@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 
 units = $(shell $(GO) list ./... | grep -v /integration)
 
-.PHONY: all test test-long test-vm setup lint unit fuzz integration bench bench-wan install clean
+.PHONY: all test test-long test-vm setup lint unit fuzz integration bench bench-disk bench-wan install clean
 
 all: caravel
 
@@ -52,6 +52,10 @@ integration:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem $(units)
 	$(GO) run ./integration/bench -only make,remake,extract,http,mount,nbd,tree
+
+# Disks beside nbdkit, and a virtual machine that boots from one far away.
+bench-disk:
+	$(GO) run ./integration/bench -only disks,boot
 
 # Lazy reading over a wide area, beside casync and $$DESYNC.
 bench-wan:

@@ -69,6 +69,7 @@ func comparisons() []comparison {
 		{"tree-extract", tree, (*setting).treeExtract},
 		{"tree-list", tree, (*setting).treeList},
 		{"tree-http", tree, (*setting).treeHTTP},
+		{"disks", disk, (*setting).disks},
 		{"boot", boot, (*setting).boots},
 		{"wan-look", wan, (*setting).wanLook},
 		{"wan-stream", wan, (*setting).wanStream},
