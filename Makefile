@@ -55,7 +55,7 @@ bench:
 
 # Disks beside nbdkit, and a virtual machine that boots from one far away.
 bench-disk:
-	$(GO) run ./integration/bench -only disks,boot
+	$(GO) run ./integration/bench -only disk,boot
 
 # Lazy reading over a wide area, beside casync and $$DESYNC.
 bench-wan:
