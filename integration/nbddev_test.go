@@ -38,6 +38,7 @@ func TestNBDDevice(t *testing.T) {
 	t.Run("together", testNBDTogether)
 	t.Run("detach", testNBDDetach)
 	t.Run("refused", testNBDRefused)
+	t.Run("overlay", testNBDOverlay)
 	t.Run("crashes", func(t *testing.T) { // which are waited for, most of the time
 		for name, test := range map[string]func(*testing.T){
 			"killed":     testNBDKilled,
