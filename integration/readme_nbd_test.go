@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"bytes"
 	"net"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,19 @@ func nbdFolderAsTyped(t *testing.T, r *readmeReader, line string) {
 	need(t, "nbdcopy")
 	d, _ := r.started(t, line)
 	r.copied(t, d, "nbd+unix:///disk?socket="+r.run+"/all.sock")
+}
+
+func nbdOverlayAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "nbdcopy", "qemu-io")
+	d, _ := r.started(t, line)
+	uri := "nbd+unix:///?socket=" + r.run + "/vm.sock"
+	must(t, "qemu-io", "-f", "raw", "-c", "write -P 0x5a 4096 8192", uri)
+	want := append(bytes.Clone(r.data), make([]byte, (512-len(r.data)%512)%512)...)
+	copy(want[4096:], bytes.Repeat([]byte{0x5a}, 8192))
+	out := filepath.Join(t.TempDir(), "out")
+	must(t, "nbdcopy", uri, out)
+	holds(t, out, want)
+	d.ends(syscall.SIGINT, soon)
 }
 
 func nbdUsualPortAsTyped(t *testing.T, r *readmeReader, line string) {

@@ -80,6 +80,7 @@ var promises = []promise{
 	{"caravel nbd-server http://host/disk.caibx", nbdUsualPortAsTyped},
 	{"systemd-socket-activate -l 10809 caravel nbd-server http://host/disk.caibx", nbdActivationAsTyped},
 	{"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required http://host/disk.caibx", nbdTLSAsTyped},
+	{"caravel nbd-server --socket /run/vm.sock --overlay vm.overlay http://host/disk.caibx", nbdOverlayAsTyped},
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
 	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
 	{"caravel make tree.catar tree", makeArchiveAsTyped},
