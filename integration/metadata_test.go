@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -227,55 +226,17 @@ func (p metadataPair) compare() {
 // takes ten times as long.
 func TestMetadataInVM(t *testing.T) {
 	t.Parallel() // it waits for the machine most of the time
-	needRoot(t)
 	need(t, "casync", "mkfs.vfat")
-	vm, err := filepath.Abs("vm/run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(vm, "--check").CombinedOutput(); err != nil {
-		t.Skipf("no virtual machine: %s", out)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	room := filepath.Join(t.TempDir(), "inode.test")
-	must(t, "go", "test", "-c", "-o", room, "caravel/catar/inode")
-	for _, program := range []string{self, room, caravel} {
-		if on(t, program) != on(t, "/") {
-			t.Skipf("%s is not on the root file system, which is all that the machine sees", program)
-		}
-	}
 	// The kernel loads what mount asks for, but not what the device of a file is.
 	kinds := []string{"Ext4", "VFAT"}
 	if long() {
 		kinds = append(kinds, "XFS", "Btrfs")
 	}
-	script := fmt.Sprintf("modprobe loop && %s -test.v -test.run '^TestMetadataOf(%s)$' && "+
-		"%s -test.v -test.run 'TestFAT|TestRoundTrip/ext4'", self, strings.Join(kinds, "|"), room)
-	// Without KVM and on a busy machine it takes minutes.
-	r := run(t, vm, "--env", "CARAVEL="+caravel, "--timeout", "290", "--", "sh", "-c", script)
-	if r.status != 0 {
-		t.Fatalf("status %d\n%s\n%s", r.status, r.stdout, r.stderr)
-	}
 	passed := []string{"TestFAT"}
 	for _, kind := range kinds {
 		passed = append(passed, "TestMetadataOf"+kind)
 	}
-	for _, name := range passed {
-		if !strings.Contains(r.stdout, "--- PASS: "+name+" ") {
-			t.Errorf("%s did not pass:\n%s", name, r.stdout)
-		}
-	}
-}
-
-// on is the device that path lies on.
-func on(t *testing.T, path string) uint64 {
-	t.Helper()
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		t.Fatal(path, err)
-	}
-	return uint64(st.Dev)
+	script := fmt.Sprintf(`modprobe loop && "$1" -test.v -test.run '^TestMetadataOf(%s)$' && `+
+		`"$0" -test.v -test.run 'TestFAT|TestRoundTrip/ext4'`, strings.Join(kinds, "|"))
+	inVM(t, "caravel/catar/inode", script, passed...)
 }

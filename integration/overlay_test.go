@@ -94,15 +94,8 @@ func TestOverlaySize(t *testing.T) {
 // small system, which counts how often it was started and asks for a login.
 func TestBoot(t *testing.T) {
 	t.Parallel() // it waits for the machine most of the time
-	needRoot(t)
+	_, boot := needVM(t)
 	need(t, "mkfs.ext4")
-	boot, err := filepath.Abs("vm/boot")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("vm/run", "--check").CombinedOutput(); err != nil {
-		t.Skipf("no virtual machine: %s", out)
-	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Skip("no busybox")
