@@ -124,32 +124,37 @@ func (m *Mount) newServer(fd int, opt Options) (*fuse.Server, error) {
 	m.control = os.NewFile(uintptr(second), "/dev/fuse")
 	m.fs.serving().alive = m.alive
 
-	var without uint64
-	if opt.Passthrough < 0 { // which counts as one of the two levels that may be stacked
-		without = fuse.CAP_PASSTHROUGH
-	}
 	// Mounted already: the library takes the descriptor in place of a path.
-	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		MaxWrite:      maxRead,
-		MaxReadAhead:  opt.MaxReadAhead,
-		MaxBackground: opt.MaxBackground,
-		DisableXAttrs: !m.fs.hasXAttrs(),
-		EnableAcl:     m.fs.hasACLs(),
-		// Data is written, not spliced; the attempt would cost a pipe a read.
-		DisableSplice:            true,
-		ExplicitDataCacheControl: true,
-		EnableSymlinkCaching:     true,
-		DisabledCapabilities:     without,
-		Debug:                    opt.Debug,
-		// It speaks of requests whose process died meanwhile, and the like.
-		Logger:       slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
-		PanicHandler: m.panicked,
-	})
+	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), opt.serverOptions(m.fs, m.panicked))
 	if err != nil {
 		m.control.Close()
 		return nil, fmt.Errorf("fusefs: %s: %w", m.Dir, err)
 	}
 	return server, nil
+}
+
+// serverOptions are the library's for a server of fs.
+func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *fuse.MountOptions {
+	var without uint64
+	if o.Passthrough < 0 { // which counts as one of the two levels that may be stacked
+		without = fuse.CAP_PASSTHROUGH
+	}
+	return &fuse.MountOptions{
+		MaxWrite:      maxRead,
+		MaxReadAhead:  o.MaxReadAhead,
+		MaxBackground: o.MaxBackground,
+		DisableXAttrs: !fs.hasXAttrs(),
+		EnableAcl:     fs.hasACLs(),
+		// Data is written, not spliced; the attempt would cost a pipe a read.
+		DisableSplice:            true,
+		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true,
+		DisabledCapabilities:     without,
+		Debug:                    o.Debug,
+		// It speaks of requests whose process died meanwhile, and the like.
+		Logger:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		PanicHandler: panicked,
+	}
 }
 
 func (m *Mount) panicked(what any) fuse.Status {

@@ -1,0 +1,201 @@
+//go:build linux
+
+package fusefs
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoResend is what Hold says where the kernel cannot ask again what a process
+// took with it when it died: it does so since Linux 6.9.
+var ErrNoResend = errors.New("the kernel cannot send requests again (Linux 6.9 can)")
+
+// A Held is a mount of one file that outlives the processes that serve it. Its
+// holder has the kernel's connection and answers nothing; who serves is given a
+// part in it by [Held.Lend], and takes it by [ServeFile]. When that process is
+// killed, readers wait, and the next one to whom it is lent is sent what had not
+// been answered. Held's methods may be called from many goroutines.
+type Held struct {
+	Dir string // where it is, absolute, without symbolic links, until Detach
+
+	conn  *os.File // the kernel's connection
+	terms []byte   // what a server is told of it: see agree
+
+	mu    sync.Mutex // guards the rest
+	there bool       // at Dir
+	made  bool       // Dir is ours to remove
+}
+
+// Hold mounts on the directory dir what others will serve. Until one of them
+// does, whoever looks there waits, so also when it is the caller. What opt says
+// goes for all who serve it; a held mount has no passthrough.
+//
+// When the holder dies, the one who serves goes on, and is the last to do so.
+func Hold(dir string, opt Options) (_ *Held, err error) {
+	opt = opt.withDefaults(cmp.Or(opt.Subtype, "caravel"))
+	h := &Held{there: true}
+	if h.Dir, h.made, err = mountPoint(dir, opt); err != nil {
+		return nil, err
+	}
+	fd, err := attach(h.Dir, opt)
+	if err != nil {
+		if h.made {
+			os.Remove(h.Dir)
+		}
+		return nil, err
+	}
+	h.conn = os.NewFile(uintptr(fd), fuseDevice)
+	if h.terms, err = agree(fd, opt); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("fusefs: %s: %w", h.Dir, err)
+	}
+	return h, nil
+}
+
+// Offsets of the two halves of the flags in the kernel's first request and in its
+// answer (struct fuse_init_in and fuse_init_out of linux/fuse.h, each behind its
+// header), and the size of the former.
+const (
+	askedFlags, askedFlags2   = 40 + 12, 40 + 16
+	agreedFlags, agreedFlags2 = 16 + 12, 16 + 32
+	askedSize, agreedSize     = 40 + 64, 16 + 64
+)
+
+// agree answers the kernel's first request, once for all who will serve the
+// connection. It returns the request as they are to see it: with the abilities
+// that were agreed on, so that none of them counts on others.
+func agree(fd int, opt Options) (terms []byte, err error) {
+	asked := make([]byte, maxRead+fuse.MAX_KERNEL_WRITE) // the kernel wants room for any
+	n, err := retryInterrupted(func() (int, error) { return unix.Read(fd, asked) })
+	if err != nil {
+		return nil, err
+	}
+	asked = asked[:n]
+	if len(asked) < askedSize {
+		return nil, ErrNoResend // a shorter one is from before Linux 5.17
+	}
+	fs := newOneFile(File{}, opt)
+	g, err := greet(fs, asked, opt.heldOptions(fs, nil))
+	if err != nil {
+		return nil, err
+	}
+	unix.Close(g.fd) // a server that never serves
+	if fs.kernel.Flags64()&fuse.CAP_HAS_RESEND == 0 {
+		return nil, ErrNoResend
+	}
+	if _, err := unix.Write(fd, g.answer); err != nil {
+		return nil, err
+	}
+	terms = asked
+	for at, by := range map[int]int{askedFlags: agreedFlags, askedFlags2: agreedFlags2} {
+		both := binary.NativeEndian.Uint32(asked[at:]) & binary.NativeEndian.Uint32(g.answer[by:])
+		binary.NativeEndian.PutUint32(terms[at:], both)
+	}
+	return terms, nil
+}
+
+func retryInterrupted(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// heldOptions are the library's for one who serves a held mount. What it says of
+// abilities in addition only tells that it knows of them.
+func (o Options) heldOptions(fs fileSystem, panicked func(any) fuse.Status) *fuse.MountOptions {
+	o.Passthrough = -1 // the kernel would want to go on with what the dead one gave it
+	m := o.serverOptions(fs, panicked)
+	m.ExtraCapabilities = fuse.CAP_HAS_RESEND | fuse.CAP_NO_OPENDIR_SUPPORT
+	return m
+}
+
+// A greeting is a server that has answered the kernel's first request.
+type greeting struct {
+	server *fuse.Server
+	fd     int // that it reads, where nothing comes
+	answer []byte
+}
+
+// greet has a server of fs answer asked, the first request of a connection, on
+// a pair of sockets.
+func greet(fs fileSystem, asked []byte, opt *fuse.MountOptions) (greeting, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return greeting{}, err
+	}
+	defer unix.Close(pair[0])
+	if _, err := unix.Write(pair[0], asked); err != nil {
+		unix.Close(pair[1])
+		return greeting{}, err
+	}
+	// From here on the library has the descriptor.
+	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", pair[1]), opt)
+	if err != nil {
+		return greeting{}, err
+	}
+	answer := make([]byte, 4096)
+	n, err := unix.Read(pair[0], answer)
+	if err == nil && n < agreedSize {
+		err = fmt.Errorf("first answer of %d bytes", n)
+	}
+	return greeting{server, pair[1], answer[:n]}, err
+}
+
+// Lend returns a descriptor that is good for one [ServeFile], in this process or
+// in one that inherits it. The caller closes it. Two should not serve at a time:
+// both are sent what the first has taken and not answered.
+func (h *Held) Lend() (*os.File, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("fusefs: %s: %w", h.Dir, err)
+	}
+	defer unix.Close(pair[0])
+	conn, err := h.conn.SyscallConn()
+	if err == nil {
+		err = errors.Join(conn.Control(func(fd uintptr) {
+			err = unix.Sendmsg(pair[0], h.terms, unix.UnixRights(int(fd)), nil, 0)
+		}), err)
+	}
+	if err != nil {
+		unix.Close(pair[1])
+		return nil, fmt.Errorf("fusefs: %s: %w", h.Dir, err)
+	}
+	return os.NewFile(uintptr(pair[1]), "lent "+h.Dir), nil
+}
+
+// Detach takes the mount out of sight, and removes its directory if Hold made it.
+// Who has the file open keeps it, be it a loop device or a descriptor; with the
+// last of them the mount ends. Once it is detached nothing is left behind, whoever
+// dies.
+func (h *Held) Detach() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.there {
+		return nil
+	}
+	if err := detach(h.Dir, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // that is: gone already
+		return err
+	}
+	h.there = false
+	if h.made {
+		return os.Remove(h.Dir)
+	}
+	return nil
+}
+
+// Close lets go of the mount. As soon as nobody else has a part in it, reads of
+// the file fail.
+func (h *Held) Close() error {
+	return errors.Join(h.Detach(), h.conn.Close())
+}
