@@ -3,6 +3,7 @@
 package fusefs
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -73,30 +74,25 @@ const (
 // connection. It returns the request as they are to see it: with the abilities
 // that were agreed on, so that none of them counts on others.
 func agree(fd int, opt Options) (terms []byte, err error) {
-	asked := make([]byte, maxRead+fuse.MAX_KERNEL_WRITE) // the kernel wants room for any
+	asked := make([]byte, readBuffer)
 	n, err := retryInterrupted(func() (int, error) { return unix.Read(fd, asked) })
 	if err != nil {
 		return nil, err
 	}
 	asked = asked[:n]
-	if len(asked) < askedSize {
-		return nil, ErrNoResend // a shorter one is from before Linux 5.17
+	if len(asked) < askedSize || binary.NativeEndian.Uint32(asked[askedFlags2:])&(fuse.CAP_HAS_RESEND>>32) == 0 {
+		return nil, ErrNoResend
 	}
-	fs := newOneFile(File{}, opt)
-	g, err := greet(fs, asked, opt.heldOptions(fs, nil))
+	_, answer, err := greet(newOneFile(File{}, opt), asked, opt, nil)
 	if err != nil {
 		return nil, err
 	}
-	unix.Close(g.fd) // a server that never serves
-	if fs.kernel.Flags64()&fuse.CAP_HAS_RESEND == 0 {
-		return nil, ErrNoResend
-	}
-	if _, err := unix.Write(fd, g.answer); err != nil {
+	if _, err := unix.Write(fd, answer); err != nil {
 		return nil, err
 	}
 	terms = asked
 	for at, by := range map[int]int{askedFlags: agreedFlags, askedFlags2: agreedFlags2} {
-		both := binary.NativeEndian.Uint32(asked[at:]) & binary.NativeEndian.Uint32(g.answer[by:])
+		both := binary.NativeEndian.Uint32(asked[at:]) & binary.NativeEndian.Uint32(answer[by:])
 		binary.NativeEndian.PutUint32(terms[at:], both)
 	}
 	return terms, nil
@@ -111,45 +107,24 @@ func retryInterrupted(f func() (int, error)) (int, error) {
 	}
 }
 
-// heldOptions are the library's for one who serves a held mount. What it says of
-// abilities in addition only tells that it knows of them.
-func (o Options) heldOptions(fs fileSystem, panicked func(any) fuse.Status) *fuse.MountOptions {
-	o.Passthrough = -1 // the kernel would want to go on with what the dead one gave it
-	m := o.serverOptions(fs, panicked)
-	m.ExtraCapabilities = fuse.CAP_HAS_RESEND | fuse.CAP_NO_OPENDIR_SUPPORT
-	return m
-}
-
-// A greeting is a server that has answered the kernel's first request.
-type greeting struct {
-	server *fuse.Server
-	fd     int // that it reads, where nothing comes
-	answer []byte
-}
-
-// greet has a server of fs answer asked, the first request of a connection, on
-// a pair of sockets.
-func greet(fs fileSystem, asked []byte, opt *fuse.MountOptions) (greeting, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return greeting{}, err
+// greet makes the library's side of a connection, and has it answer asked, the
+// kernel's first request.
+func greet(fs *oneFile, asked []byte, opt Options, panicked func(any) fuse.Status) (*fuse.ProtocolServer, []byte, error) {
+	opt.Passthrough = -1 // the kernel would want to go on with what the dead one gave it
+	o := opt.serverOptions(fs, panicked)
+	// To say so only tells that one knows of them.
+	o.ExtraCapabilities = fuse.CAP_HAS_RESEND | fuse.CAP_NO_OPENDIR_SUPPORT
+	fs.kernel = new(fuse.InitIn)
+	if err := binary.Read(bytes.NewReader(asked), binary.NativeEndian, fs.kernel); err != nil {
+		return nil, nil, err
 	}
-	defer unix.Close(pair[0])
-	if _, err := unix.Write(pair[0], asked); err != nil {
-		unix.Close(pair[1])
-		return greeting{}, err
-	}
-	// From here on the library has the descriptor.
-	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", pair[1]), opt)
-	if err != nil {
-		return greeting{}, err
-	}
+	p := fuse.NewProtocolServer(fs, o)
 	answer := make([]byte, 4096)
-	n, err := unix.Read(pair[0], answer)
-	if err == nil && n < agreedSize {
-		err = fmt.Errorf("first answer of %d bytes", n)
+	n, status := p.HandleRequest([][]byte{asked}, [][]byte{answer})
+	if !status.Ok() || n < agreedSize || int32(binary.NativeEndian.Uint32(answer[4:])) != 0 {
+		return nil, nil, fmt.Errorf("first request: %v, %d bytes in answer", status, n)
 	}
-	return greeting{server, pair[1], answer[:n]}, err
+	return p, answer[:n], nil
 }
 
 // Lend returns a descriptor that is good for one [ServeFile], in this process or

@@ -206,9 +206,12 @@ func setReadAhead(dev uint64, bytes int) error {
 }
 
 // alive reports whether the kernel still has the mount.
-func (m *Mount) alive() bool {
+func (m *Mount) alive() bool { return connected(m.control) }
+
+// connected reports whether the kernel still has the mount of a connection.
+func connected(connection *os.File) bool {
 	alive := false
-	conn, err := m.control.SyscallConn()
+	conn, err := connection.SyscallConn()
 	if err != nil {
 		return false
 	}

@@ -7,7 +7,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -17,7 +22,16 @@ import (
 // A Turn is the time in which this process serves a [Held] mount. Its methods may
 // be called from many goroutines.
 type Turn struct {
-	mount *Mount
+	fs       *oneFile
+	protocol *fuse.ProtocolServer
+	log      *slog.Logger
+	conn     *os.File // the kernel's connection
+	raw      syscall.RawConn
+
+	answerers sync.WaitGroup
+	idle      atomic.Int32 // answerers that wait for a request
+	pages     sync.Pool    // of *exchange
+	done      chan struct{}
 }
 
 // ServeFile shows f as the only file of the held mount of which lent is a part;
@@ -37,42 +51,31 @@ func ServeFile(lent *os.File, f File, opt Options) (*Turn, error) {
 	if f.ModTime.IsZero() {
 		f.ModTime = time.Now()
 	}
-	m, server, err := takeOver(lent, f, opt.withDefaults(f.Name))
+	t, err := takeOver(lent, newOneFile(f, opt.withDefaults(f.Name)), opt.withDefaults(f.Name))
 	if err != nil {
 		return nil, fmt.Errorf("fusefs: %q: take over: %w", f.Name, err)
 	}
-	go func() {
-		server.Serve()
-		m.finish()
-	}()
-	return &Turn{m}, nil
+	t.answerers.Go(t.answer)
+	go t.end()
+	return t, nil
 }
 
-// takeOver makes a server of the connection that was lent.
-//
-// The library begins each connection with the kernel's first request, which came
-// long ago. So its server gets that on a socket, answers there, and finds the real
-// connection under the same number when it begins to serve.
-func takeOver(lent *os.File, f File, opt Options) (*Mount, *fuse.Server, error) {
+func takeOver(lent *os.File, fs *oneFile, opt Options) (*Turn, error) {
 	fd, terms, err := receiveLent(lent)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	fs := newOneFile(f, opt)
-	m := &Mount{Dir: f.Name, fs: fs, log: opt.Log, done: make(chan struct{}), control: os.NewFile(uintptr(fd), fuseDevice)}
-	fs.requests.alive = m.alive
-	g, err := greet(fs, terms, opt.heldOptions(fs, m.panicked))
-	if err == nil {
-		err = unix.Dup3(fd, g.fd, unix.O_CLOEXEC)
-	}
-	if err == nil {
+	t := &Turn{fs: fs, log: opt.Log, conn: os.NewFile(uintptr(fd), fuseDevice), done: make(chan struct{})}
+	fs.requests.alive = func() bool { return connected(t.conn) }
+	if t.protocol, _, err = greet(fs, terms, opt, t.panicked); err == nil {
 		err = resend(fd)
 	}
 	if err != nil {
-		m.control.Close()
-		return nil, nil, err
+		t.conn.Close()
+		return nil, err
 	}
-	return m, g.server, nil
+	t.raw, err = t.conn.SyscallConn()
+	return t, err
 }
 
 func receiveLent(lent *os.File) (fd int, terms []byte, err error) {
@@ -100,12 +103,104 @@ func resend(fd int) error {
 
 const notifyResend = -fuse.NOTIFY_RESEND // the library has it negative
 
+func (t *Turn) panicked(what any) fuse.Status {
+	t.log.Error("request failed", "file", t.fs.name(), "panic", what, "stack", string(debug.Stack()))
+	return fuse.EIO
+}
+
+// readBuffer is what the kernel wants room for whatever it sends: the longest
+// write, and what goes before it.
+const readBuffer = maxRead + 2*resident
+
+// resident is the part of a buffer that requests fill which write nothing.
+const resident = 8 << 10
+
+// An exchange is room for a request and its answer.
+type exchange struct{ in, out []byte }
+
+// newExchange makes room that is there. A process that is being killed still
+// takes requests as they come, for as long as it waits for a processor; where the
+// kernel finds no page then to write them to, it gets none, and fails the request.
+// (With the library's buffers, which are new whenever nobody has used them for
+// some time, 2 reads failed in 250 kills of a process that was read by 16.)
+func newExchange() *exchange {
+	x := &exchange{make([]byte, readBuffer), make([]byte, maxRead+resident)}
+	for i := 0; i < resident; i += 1 << 10 {
+		x.in[i] = 1
+	}
+	return x
+}
+
+// answer takes requests and answers them until others do, or the mount has ended.
+// While one is worked at, another goroutine waits for the next.
+func (t *Turn) answer() {
+	x, ok := t.pages.Get().(*exchange)
+	if !ok {
+		x = newExchange()
+	}
+	defer t.pages.Put(x)
+	for {
+		t.idle.Add(1)
+		n, err := t.read(x.in)
+		others := t.idle.Add(-1)
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR): // whoever asked has gone
+			continue
+		default:
+			if !errors.Is(err, unix.ENODEV) {
+				t.log.Error("mount is served no longer", "file", t.fs.name(), "err", err)
+			}
+			t.fs.requests.end()
+			return
+		}
+		if others == 0 {
+			t.answerers.Go(t.answer)
+		}
+		t.handle(x, n)
+		if t.idle.Load() > 1 {
+			return
+		}
+	}
+}
+
+func (t *Turn) handle(x *exchange, n int) {
+	n, status := t.protocol.HandleRequest([][]byte{x.in[:n]}, [][]byte{x.out})
+	if !status.Ok() {
+		t.log.Error("request not understood", "file", t.fs.name(), "err", status)
+		return
+	}
+	if n == 0 {
+		return
+	}
+	if err := t.write(x.out[:n]); err != nil {
+		t.log.Debug("answer not wanted", "file", t.fs.name(), "err", err)
+	}
+}
+
+func (t *Turn) read(p []byte) (n int, err error) {
+	closed := t.raw.Control(func(fd uintptr) { n, err = unix.Read(int(fd), p) })
+	return n, errors.Join(closed, err)
+}
+
+func (t *Turn) write(p []byte) (err error) {
+	closed := t.raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), p) })
+	return errors.Join(closed, err)
+}
+
+// end closes the connection when nothing more comes.
+func (t *Turn) end() {
+	t.answerers.Wait()
+	t.conn.Close()
+	close(t.done)
+}
+
 // Done is closed when the mount has ended: nobody has the file open, and nobody
 // can find it any more.
-func (t *Turn) Done() <-chan struct{} { return t.mount.done }
+func (t *Turn) Done() <-chan struct{} { return t.done }
 
 // Leave ends the turn: when it returns, the Reader is not called any more. What
-// was not answered, and what comes, waits for the next turn, which cannot begin
+// was not answered, and what comes, waits for the next turn, which must not begin
 // before this process has ended. It is for the end of a process only: it keeps
 // the threads on which requests arrive.
-func (t *Turn) Leave() { t.mount.fs.serving().leave() }
+func (t *Turn) Leave() { t.fs.requests.leave() }
