@@ -4,7 +4,6 @@ package fusefs
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -41,7 +40,7 @@ type Held struct {
 //
 // When the holder dies, the one who serves goes on, and is the last to do so.
 func Hold(dir string, opt Options) (_ *Held, err error) {
-	opt = opt.withDefaults(cmp.Or(opt.Subtype, "caravel"))
+	opt = opt.withDefaults("caravel")
 	h := &Held{there: true}
 	if h.Dir, h.made, err = mountPoint(dir, opt); err != nil {
 		return nil, err

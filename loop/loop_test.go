@@ -306,6 +306,14 @@ func TestMain(m *testing.M) {
 		daemon(dir)
 		return
 	}
+	if image := os.Getenv("LOOP_TEST_SERVE"); image != "" {
+		serve(image)
+		return
+	}
+	if path := os.Getenv("LOOP_TEST_READ"); path != "" {
+		readers(path, os.Getenv("LOOP_TEST_LIKE"))
+		return
+	}
 	os.Exit(m.Run())
 }
 
