@@ -112,7 +112,7 @@ func greet(fs *oneFile, asked []byte, opt Options, panicked func(any) fuse.Statu
 	opt.Passthrough = -1 // the kernel would want to go on with what the dead one gave it
 	o := opt.serverOptions(fs, panicked)
 	// To say so only tells that one knows of them.
-	o.ExtraCapabilities = fuse.CAP_HAS_RESEND | fuse.CAP_NO_OPENDIR_SUPPORT
+	o.ExtraCapabilities |= fuse.CAP_HAS_RESEND | fuse.CAP_NO_OPENDIR_SUPPORT
 	fs.kernel = new(fuse.InitIn)
 	if err := binary.Read(bytes.NewReader(asked), binary.NativeEndian, fs.kernel); err != nil {
 		return nil, nil, err

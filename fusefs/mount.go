@@ -26,6 +26,7 @@ type Options struct {
 	MaxReadAhead  int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
 	MaxBackground int          // read-ahead requests in flight; 0: 64
 	Passthrough   int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
+	AsyncDirect   bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
 	Debug         bool         // log each request at level debug
 	Log           *slog.Logger // nil: discard
 }
@@ -139,6 +140,10 @@ func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *f
 	if o.Passthrough < 0 { // which counts as one of the two levels that may be stacked
 		without = fuse.CAP_PASSTHROUGH
 	}
+	var further uint64
+	if o.AsyncDirect {
+		further = fuse.CAP_ASYNC_DIO
+	}
 	return &fuse.MountOptions{
 		MaxWrite:      maxRead,
 		MaxReadAhead:  o.MaxReadAhead,
@@ -149,6 +154,7 @@ func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *f
 		DisableSplice:            true,
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
+		ExtraCapabilities:        further,
 		DisabledCapabilities:     without,
 		Debug:                    o.Debug,
 		// It speaks of requests whose process died meanwhile, and the like.

@@ -143,7 +143,7 @@ func TestHeldFileSystem(t *testing.T) {
 	}
 	run(t, "mkfs.ext4", "-q", "-d", content, image)
 
-	h, err := fusefs.Hold(t.TempDir(), fusefs.Options{})
+	h, err := fusefs.Hold(t.TempDir(), fusefs.Options{AsyncDirect: true})
 	if errors.Is(err, fusefs.ErrNoResend) {
 		t.Skipf("%s: %v", t.Name(), err)
 	}

@@ -61,7 +61,7 @@ func write(t testing.TB, b []byte) (path string) {
 func attached(t testing.TB, r loop.Reader, size int64, opt loop.Options) *loop.Device {
 	t.Helper()
 	r, size = loop.Pad(r, size, max(512, opt.SectorSize))
-	m, err := fusefs.MountFile(t.TempDir(), fusefs.File{Name: "disk", Size: size, Reader: r}, fusefs.Options{})
+	m, err := fusefs.MountFile(t.TempDir(), fusefs.File{Name: "disk", Size: size, Reader: r}, fusefs.Options{AsyncDirect: true})
 	if err != nil {
 		t.Fatal(err)
 	}
