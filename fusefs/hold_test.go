@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -68,11 +69,11 @@ func turn(size string) {
 	}
 }
 
-func held(t testing.TB, opt fusefs.Options) *fusefs.Held {
+func held(t testing.TB, opt fusefs.Options, below ...string) *fusefs.Held {
 	t.Helper()
 	canMount(t)
 	needRoot(t)
-	h, err := fusefs.Hold(t.TempDir(), opt)
+	h, err := fusefs.Hold(filepath.Join(append([]string{t.TempDir()}, below...)...), opt)
 	if errors.Is(err, fusefs.ErrNoResend) {
 		t.Skipf("%s: %v", t.Name(), err)
 	}
@@ -96,9 +97,7 @@ func startTurn(t testing.TB, h *fusefs.Held, env ...string) process {
 	cmd.ExtraFiles = []*os.File{lent}
 	p := started(t, cmd)
 	t.Cleanup(func() { p.kill(t) })
-	if line, err := p.out.ReadString('\n'); line != "serving\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
+	p.says(t, "serving")
 	return p
 }
 
@@ -193,5 +192,133 @@ func TestHeldKilled(t *testing.T) {
 	}
 	if err := r.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// lastPage is a process that reads the last page of the held file in dir.
+func lastPage(t *testing.T, dir string) (dd process, out *bytes.Buffer) {
+	t.Helper()
+	need(t, "dd")
+	cmd := exec.Command("dd", "if="+filepath.Join(dir, "disk"), "iflag=direct", "bs=4096", "skip="+strconv.Itoa(heldSize/4096-1))
+	out = new(bytes.Buffer)
+	cmd.Stdout = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return process{Cmd: cmd}, out
+}
+
+func (p process) says(t testing.TB, want string) {
+	t.Helper()
+	if line, err := p.out.ReadString('\n'); line != want+"\n" {
+		t.Fatalf("%q, %v, want %q", line, err, want)
+	}
+}
+
+// A turn that ends by itself leaves to the next what it has not answered.
+func TestHeldLeave(t *testing.T) {
+	h := held(t, fusefs.Options{})
+	p := startTurn(t, h, "FUSEFS_TEST_STUCK=1")
+	dd, got := lastPage(t, h.Dir)
+	p.says(t, "stuck")
+	p.stdin.Close()
+	p.says(t, "left")
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	startTurn(t, h)
+	if err := dd.Wait(); err != nil || !bytes.Equal(got.Bytes(), want(heldSize-4096, 4096)) {
+		t.Errorf("%v, %d bytes", err, got.Len())
+	}
+}
+
+// Who serves goes on when the holder has died, until nobody has the file open.
+func TestHeldAlone(t *testing.T) {
+	need(t, "sh", "cat")
+	h := held(t, fusefs.Options{})
+	p := startTurn(t, h)
+	path := filepath.Join(h.Dir, "disk")
+	user := started(t, exec.Command("sh", "-c", "exec 3<"+path+"; echo open; read x; cat <&3 | cmp - "+onDisk(t)+" && echo same"))
+	user.says(t, "open")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("still to be seen: %v", err)
+	}
+	user.stdin.Close()
+	user.says(t, "same")
+	if err := user.Wait(); err != nil {
+		t.Error(err)
+	}
+	p.says(t, "over")
+}
+
+func onDisk(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "like")
+	if err := os.WriteFile(path, want(0, heldSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A read that waits for the next turn fails when there will be none.
+func TestHeldGivenUp(t *testing.T) {
+	h := held(t, fusefs.Options{})
+	p := startTurn(t, h, "FUSEFS_TEST_STUCK=1")
+	dd, got := lastPage(t, h.Dir)
+	p.says(t, "stuck")
+	p.kill(t)
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := dd.Wait(); err == nil || got.Len() > 0 {
+		t.Errorf("%v, %d bytes", err, got.Len())
+	}
+}
+
+func TestServeFileRefuses(t *testing.T) {
+	h := held(t, fusefs.Options{})
+	lent, err := h.Lend()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lent.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	_, f := patternFile(heldSize)
+	f.Name = "disk"
+	each := f
+	each.Reader, each.Open = nil, func() fusefs.Reader { return f.Reader }
+	for _, tt := range []struct {
+		lent *os.File
+		file fusefs.File
+		want string
+	}{
+		{null, f, `"disk": take over: socket operation on non-socket`},
+		{lent, fusefs.File{}, "no name for a file"},
+		{lent, each, `"disk": a held file wants one reader for all`},
+	} {
+		if _, err := fusefs.ServeFile(tt.lent, tt.file, fusefs.Options{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("got %v, want %q in it", err, tt.want)
+		}
+	}
+}
+
+// Hold removes the directory that it has made.
+func TestHoldMakes(t *testing.T) {
+	h := held(t, fusefs.Options{Mkdir: true}, "new")
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(h.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("directory is there: %v", err)
+	}
+	if _, err := h.Lend(); err == nil {
+		t.Error("lent what is closed")
 	}
 }

@@ -30,8 +30,10 @@ type Turn struct {
 
 	answerers sync.WaitGroup
 	idle      atomic.Int32 // answerers that wait for a request
-	pages     sync.Pool    // of *exchange
 	done      chan struct{}
+
+	mu    sync.Mutex
+	spare []*exchange // guarded by mu
 }
 
 // ServeFile shows f as the only file of the held mount of which lent is a part;
@@ -131,14 +133,32 @@ func newExchange() *exchange {
 	return x
 }
 
+// exchange gives the room that was used last: a pool of the runtime's would lose
+// it at each collection, and have 2 MiB more to clear. There are as many as the
+// kernel has requests under way.
+func (t *Turn) exchange() *exchange {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := len(t.spare)
+	if n == 0 {
+		return newExchange()
+	}
+	x := t.spare[n-1]
+	t.spare = t.spare[:n-1]
+	return x
+}
+
+func (t *Turn) putExchange(x *exchange) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.spare = append(t.spare, x)
+}
+
 // answer takes requests and answers them until others do, or the mount has ended.
 // While one is worked at, another goroutine waits for the next.
 func (t *Turn) answer() {
-	x, ok := t.pages.Get().(*exchange)
-	if !ok {
-		x = newExchange()
-	}
-	defer t.pages.Put(x)
+	x := t.exchange()
+	defer t.putExchange(x)
 	for {
 		t.idle.Add(1)
 		n, err := t.read(x.in)
@@ -158,11 +178,15 @@ func (t *Turn) answer() {
 			t.answerers.Go(t.answer)
 		}
 		t.handle(x, n)
-		if t.idle.Load() > 1 {
+		if t.idle.Load() > maxIdle {
 			return
 		}
 	}
 }
+
+// maxIdle is how many goroutines wait for requests at a time: enough for one to be
+// there when the next request comes, and each takes a thread.
+const maxIdle = 2
 
 func (t *Turn) handle(x *exchange, n int) {
 	n, status := t.protocol.HandleRequest([][]byte{x.in[:n]}, [][]byte{x.out})
