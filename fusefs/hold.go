@@ -36,9 +36,12 @@ type Held struct {
 
 // Hold mounts on the directory dir what others will serve. Until one of them
 // does, whoever looks there waits, so also when it is the caller. What opt says
-// goes for all who serve it; a held mount has no passthrough.
+// goes for all who serve it; a held mount has no passthrough, and its read-ahead is
+// the kernel's own.
 //
-// When the holder dies, the one who serves goes on, and is the last to do so.
+// When the holder dies, the one who serves goes on, and is the last to do so. It
+// cannot die while a thread of it waits for an answer from the mount, and keeps the
+// mount's readers waiting: it should look there only while somebody serves.
 func Hold(dir string, opt Options) (_ *Held, err error) {
 	opt = opt.withDefaults("caravel")
 	h := &Held{there: true}
@@ -74,7 +77,10 @@ const (
 // that were agreed on, so that none of them counts on others.
 func agree(fd int, opt Options) (terms []byte, err error) {
 	asked := make([]byte, readBuffer)
-	n, err := retryInterrupted(func() (int, error) { return unix.Read(fd, asked) })
+	n, err := unix.Read(fd, asked)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(fd, asked)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,15 +101,6 @@ func agree(fd int, opt Options) (terms []byte, err error) {
 		binary.NativeEndian.PutUint32(terms[at:], both)
 	}
 	return terms, nil
-}
-
-func retryInterrupted(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }
 
 // greet makes the library's side of a connection, and has it answer asked, the
@@ -137,9 +134,10 @@ func (h *Held) Lend() (*os.File, error) {
 	defer unix.Close(pair[0])
 	conn, err := h.conn.SyscallConn()
 	if err == nil {
-		err = errors.Join(conn.Control(func(fd uintptr) {
+		closed := conn.Control(func(fd uintptr) {
 			err = unix.Sendmsg(pair[0], h.terms, unix.UnixRights(int(fd)), nil, 0)
-		}), err)
+		})
+		err = errors.Join(closed, err)
 	}
 	if err != nil {
 		unix.Close(pair[1])

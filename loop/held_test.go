@@ -190,6 +190,9 @@ func TestHeldFileSystem(t *testing.T) {
 	}
 	t.Logf("%d kills, %s", kills, said.String())
 
+	if err := h.Close(); err != nil { // who serves now is the last to do so
+		t.Error(err)
+	}
 	run(t, "umount", point)
 	run(t, "cmp", image, d.Path)
 	if err := d.Detach(); err != nil {
