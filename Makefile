@@ -22,11 +22,11 @@ test: setup lint unit fuzz integration
 test-long: export CARAVEL_LONG = 1
 test-long: setup lint unit integration
 
-# What needs a kernel with more in it than the host's: FAT, quota projects. Once
+# What needs a kernel with more in it than the host's: nbd, FAT, quota projects. Once
 # its packages are installed, make test runs it too.
 test-vm:
 	integration/vm/run --install
-	$(GO) test -v -count=1 -timeout 15m -run InVM ./integration
+	$(GO) test -v -count=1 -timeout 30m -run InVM ./integration
 
 setup:
 	integration/setup
@@ -59,6 +59,11 @@ bench-wan:
 
 install: caravel
 	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel
+	for f in contrib/udev/*.rules contrib/systemd/*; do \
+		case $$f in *.rules) to=udev/rules.d ;; *) to=systemd/system ;; esac; \
+		to=$(DESTDIR)$(PREFIX)/lib/$$to/$${f##*/}; \
+		install -D -m 644 $$f $$to && sed -i 's,/usr/local/bin,$(PREFIX)/bin,' $$to || exit 1; \
+	done
 
 clean:
 	rm -f caravel

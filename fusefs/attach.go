@@ -84,7 +84,7 @@ func attachByHelper(dir string, opt Options) (int, error) {
 		return -1, err
 	}
 	theirs.Close()
-	fd, _, err := receiveFD(pair[0], 1)
+	fd, _, err := receiveFD(pair[0], 1, 0)
 	if err != nil {
 		return -1, fmt.Errorf("fusermount3: %w", err)
 	}
@@ -120,10 +120,10 @@ func escapeOption(s string) string {
 }
 
 // receiveFD takes a descriptor from a socket, and up to n bytes that came with it.
-func receiveFD(socket, n int) (fd int, with []byte, err error) {
+func receiveFD(socket, n, flags int) (fd int, with []byte, err error) {
 	with = make([]byte, n)
 	control := make([]byte, unix.CmsgSpace(4))
-	n, oobn, flags, _, err := unix.Recvmsg(socket, with, control, unix.MSG_CMSG_CLOEXEC)
+	n, oobn, flags, _, err := unix.Recvmsg(socket, with, control, flags|unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return -1, nil, err
 	}

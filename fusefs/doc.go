@@ -84,14 +84,13 @@
 //
 // A mount whose process was killed fails all reads, for good: who had the file
 // open, and a file system on a loop device of it, has lost it. A held mount of one
-// file does not. Its holder keeps the kernel's connection and reads no image, so
-// there is little that could end it; the process that serves is lent a part in it:
+// file does not, as long as some process keeps a part in it, best one that does
+// nothing else; the processes that serve take it up one after the other:
 //
-//	h, err := fusefs.Hold(dir, fusefs.Options{})  // the holder
+//	h, err := fusefs.Hold(dir, fusefs.Options{})
 //	lent, err := h.Lend()
-//	cmd.ExtraFiles = []*os.File{lent}
-//
-//	t, err := fusefs.ServeFile(os.NewFile(3, "lent"), file, fusefs.Options{})
+//	…
+//	t, err := fusefs.ServeFile(lent, file, fusefs.Options{}) // wherever lent was sent
 //	<-t.Done()
 //
 // When that is killed, or [Turn.Leave] ends it for a newer program, readers wait.

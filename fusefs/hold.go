@@ -21,8 +21,9 @@ var ErrNoResend = errors.New("the kernel cannot send requests again (Linux 6.9 c
 // A Held is a mount of one file that outlives the processes that serve it. Its
 // holder has the kernel's connection and answers nothing; who serves is given a
 // part in it by [Held.Lend], and takes it by [ServeFile]. When that process is
-// killed, readers wait, and the next one to whom it is lent is sent what had not
-// been answered. Held's methods may be called from many goroutines.
+// killed, readers wait as long as somebody keeps a part, and the next one who serves
+// is sent what had not been answered. Held's methods may be called from many
+// goroutines.
 type Held struct {
 	Dir string // where it is, absolute, without symbolic links, until Detach
 
@@ -123,9 +124,11 @@ func greet(fs *oneFile, asked []byte, opt Options, panicked func(any) fuse.Statu
 	return p, answer[:n], nil
 }
 
-// Lend returns a descriptor that is good for one [ServeFile], in this process or
-// in one that inherits it. The caller closes it. Two should not serve at a time:
-// both are sent what the first has taken and not answered.
+// Lend returns a descriptor for [ServeFile], in this process or in one that has
+// inherited it or was sent it. It is a part of the mount as the holder's own is, and
+// is good for one turn after the other, whoever keeps it. The caller closes it. Two
+// should not serve at a time: both are sent what the first has taken and not
+// answered.
 func (h *Held) Lend() (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -37,7 +37,7 @@ type Turn struct {
 }
 
 // ServeFile shows f as the only file of the held mount of which lent is a part;
-// lent stays the caller's. The kernel never asks twice what it was told before, so
+// lent stays the caller's, and can be used again. The kernel never asks twice what it was told before, so
 // f must be the same in each turn: name, size, bytes. It has a Reader for all who
 // open it, as the kernel has files open that were opened in an earlier turn. Of
 // opt, only Log and Debug count: the rest was settled by [Hold].
@@ -80,12 +80,13 @@ func takeOver(lent *os.File, fs *oneFile, opt Options) (*Turn, error) {
 	return t, err
 }
 
+// receiveLent reads what Lend wrote, and leaves it there for the next one.
 func receiveLent(lent *os.File) (fd int, terms []byte, err error) {
 	conn, err := lent.SyscallConn()
 	if err != nil {
 		return -1, nil, err
 	}
-	controlErr := conn.Control(func(socket uintptr) { fd, terms, err = receiveFD(int(socket), askedSize+1024) })
+	controlErr := conn.Control(func(socket uintptr) { fd, terms, err = receiveFD(int(socket), askedSize+1024, unix.MSG_PEEK) })
 	if err := errors.Join(controlErr, err); err != nil {
 		return -1, nil, err
 	}

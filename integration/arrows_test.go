@@ -38,11 +38,17 @@ var below = map[string][]string{
 	"archive":           {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":               {"internal/hush"},
 	"fusefs":            {"catar", "catar/tree", "feature", "internal/hush"},
-	"loop":              {},
+	"overlay":           {},
+	"loop":              {"internal/diskuse"},
+	"nbddev":            {"internal/diskuse"},
+	"supervise":         {},
 	"internal/origin":   {},
 	"internal/progress": {},
 	"internal/notify":   {},
 	"internal/hush":     {},
+	"internal/claim":    {},
+	"internal/diskuse":  {},
+	"internal/sector":   {},
 	"internal/testtree": {"catar/exclude", "feature"},
 }
 

@@ -113,7 +113,7 @@ func run(t testing.TB, name string, args ...string) result {
 // runWith runs a command that setup has looked at.
 func runWith(t testing.TB, setup func(*exec.Cmd), name string, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(times(11, 60))*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var stdout, stderr bytes.Buffer

@@ -195,7 +195,7 @@ func TestNginx(t *testing.T) {
 		tls   bool
 		conns int // at most
 	}{
-		{"plain", false, 64},
+		{"plain", false, 128}, // as many as may be in flight
 		{"https", true, 8},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestWrongUsage(t *testing.T) {
 		"", "mak", "make", "make --frob x.caibx y", "make x.caidx y z", "make x.caibx", "make x.caibx y z",
 		"make -n 0 x.caibx y", "make --chunk-size=0:1:2 x.caibx y", "make --digest=md5 x.caibx y", "make --store", "make --compression=lzma x.caibx y",
 		"extract", "extract x.caibx y z", "extract --timeout=-1s x.caibx y", "extract --index-digest=12 x.caibx y", "extract -n 0 x.caibx y",
-		"cat", "cat --offset=-1 x.caibx", "list-chunks", "list-chunks a b", "digest a b c", "digest --what=tree x", "mount x.caibx", "nbd-server x.caibx",
+		"cat", "cat --offset=-1 x.caibx", "list-chunks", "list-chunks a b", "digest a b c", "digest --what=tree x", "mount x.caibx", "nbd-server", "nbd-server --tls-required x.caibx",
 		"extract --progress=loud x.caibx y", "extract --punch-holes=perhaps x.caibx y",
 	} {
 		r := runWith(t, func(c *exec.Cmd) { c.Dir = d.dir }, caravel, strings.Fields(args)...)

@@ -14,11 +14,12 @@
 // and never the whole runtime.
 //
 // A device has whole sectors, and the kernel drops the rest of a file that
-// does not end with one: give it a file that does, see [Pad].
+// does not end with one: give it a file that does, see package sector.
 //
 // If the process is killed the device goes with its last user: reads of it
 // fail from then on, and nothing has to be cleared away. With the file on a held
-// mount (fusefs.Hold) they wait for the next process instead.
+// mount (fusefs.Hold) they wait for the next process instead, which goes on with the
+// device by Inherit.
 //
 // The device reads its file past the page cache (direct I/O), as it has one of
 // its own: read in a row that is as fast as through both (1.05 times, of

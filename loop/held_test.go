@@ -98,14 +98,9 @@ func self(env ...string) *exec.Cmd {
 	return cmd
 }
 
-// startServing has a process serve h and returns when it does.
-func startServing(t *testing.T, h *fusefs.Held, image string) *exec.Cmd {
+// startServing has a process serve the mount of which lent is a part, and returns when it does.
+func startServing(t *testing.T, lent *os.File, image string) *exec.Cmd {
 	t.Helper()
-	lent, err := h.Lend()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lent.Close()
 	cmd := self("LOOP_TEST_SERVE=" + image)
 	cmd.ExtraFiles = []*os.File{lent}
 	out, err := cmd.StdoutPipe()
@@ -151,7 +146,12 @@ func TestHeldFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Close() })
-	p := startServing(t, h, image)
+	lent, err := h.Lend()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lent.Close() })
+	p := startServing(t, lent, image)
 	d, err := loop.Attach(filepath.Join(h.Dir, "disk"), loop.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -177,10 +177,11 @@ func TestHeldFileSystem(t *testing.T) {
 	for range kills {
 		time.Sleep(time.Duration(rand.IntN(100_000)) * time.Microsecond)
 		kill(p)
-		p = startServing(t, h, image)
+		p = startServing(t, lent, image)
 	}
 	hung := time.AfterFunc(30*time.Second, func() {
 		h.Close() // and so all reads fail
+		lent.Close()
 		p.Process.Kill()
 	})
 	defer hung.Stop()
@@ -190,7 +191,7 @@ func TestHeldFileSystem(t *testing.T) {
 	}
 	t.Logf("%d kills, %s", kills, said.String())
 
-	if err := h.Close(); err != nil { // who serves now is the last to do so
+	if err := errors.Join(h.Close(), lent.Close()); err != nil { // who serves now is the last to do so
 		t.Error(err)
 	}
 	run(t, "umount", point)
@@ -200,5 +201,37 @@ func TestHeldFileSystem(t *testing.T) {
 	}
 	if err := p.Wait(); err != nil {
 		t.Errorf("the one who serves, at the end of the mount: %v", err)
+	}
+}
+
+func TestInherit(t *testing.T) {
+	canAttach(t)
+	d := attached(t, memory(random(1<<20)), 1<<20, loop.Options{})
+	f, err := d.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	heir, err := loop.Inherit(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if heir.Path != d.Path {
+		t.Errorf("%s, was %s", heir.Path, d.Path)
+	}
+	if err := heir.Detach(); err != nil {
+		t.Error(err)
+	}
+
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := loop.Inherit(null); err == nil || !strings.Contains(err.Error(), "loop: /dev/null: inappropriate ioctl") {
+		t.Errorf("of another device: %v", err)
 	}
 }

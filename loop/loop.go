@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/diskuse"
 )
 
 // Options tunes a device. The zero value is a good choice.
@@ -168,13 +170,13 @@ func (d *Device) release() error {
 	// part of another, and keeps both from happening while we look.
 	claim, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.EBUSY) {
-		return d.busy(d.users(-1))
+		return d.busy(diskuse.Of(d.Path, d.fd))
 	}
 	if err != nil {
 		return fmt.Errorf("loop: %s: %w", d.Path, err)
 	}
 	defer unix.Close(claim)
-	if users := d.users(claim); len(users) > 0 {
+	if users := diskuse.Of(d.Path, d.fd, claim); len(users) > 0 {
 		return d.busy(users)
 	}
 	if err := unix.IoctlSetInt(d.fd, unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
@@ -194,7 +196,7 @@ func (d *Device) gone() error {
 	if err != nil || sequence(d.name) != d.sequence {
 		return nil
 	}
-	return d.busy(d.users(-1))
+	return d.busy(diskuse.Of(d.Path, d.fd))
 }
 
 func sequence(name string) string {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"caravel/fusefs"
+	"caravel/internal/sector"
 	"caravel/loop"
 )
 
@@ -42,6 +43,12 @@ func canAttach(t testing.TB, programs ...string) {
 	}
 }
 
+type memory []byte
+
+func (m memory) ReadAt(_ context.Context, p []byte, off int64) (int, error) {
+	return bytes.NewReader(m).ReadAt(p, off)
+}
+
 func random(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{1}).Read(b)
@@ -58,9 +65,9 @@ func write(t testing.TB, b []byte) (path string) {
 }
 
 // attached makes a device of size bytes of r, by a mount of this process.
-func attached(t testing.TB, r loop.Reader, size int64, opt loop.Options) *loop.Device {
+func attached(t testing.TB, r sector.Reader, size int64, opt loop.Options) *loop.Device {
 	t.Helper()
-	r, size = loop.Pad(r, size, max(512, opt.SectorSize))
+	r, size = sector.Pad(r, size, max(512, opt.SectorSize))
 	m, err := fusefs.MountFile(t.TempDir(), fusefs.File{Name: "disk", Size: size, Reader: r}, fusefs.Options{AsyncDirect: true})
 	if err != nil {
 		t.Fatal(err)

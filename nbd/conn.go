@@ -3,6 +3,7 @@ package nbd
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,27 +17,30 @@ import (
 // A conn is one client, from its greeting to its end.
 type conn struct {
 	srv *Server
-	net net.Conn
+	net net.Conn      // below TLS, if there is any
+	tls *tls.Conn     // nil: all is in the clear; belongs to who negotiates, constant after that
 	in  *bufio.Reader // belongs to who negotiates, then to who leads
 	log *slog.Logger
 
 	// Settled by the negotiation, constant after it.
 	export     *export
-	structured bool // replies
-	allocation bool // base:allocation may be asked for
+	structured bool          // replies
+	contexts   []metaContext // that BLOCK_STATUS tells of
 
 	life context.Context // of the reads; ends with the connection
 	end  context.CancelCauseFunc
-	work sync.WaitGroup // who leads, and who reads for requests handed over
+	work sync.WaitGroup // who leads, and who does requests handed over
 
-	writeBy atomic.Int64 // when the write that is under way must be done if memory is short, in ns since 1970; 0: none is
+	// When the sending that is under way, and the payload, must be through if
+	// memory is short, in ns since 1970; 0: there is none.
+	sendBy, payloadBy atomic.Int64
 
 	mu       sync.Mutex // guards all below
 	room     sync.Cond  // signalled when admit may try again
 	draining bool       // take no more requests
 	dead     bool       // answer no more either
 	requests int        // in flight: admitted, and not yet written
-	bytes    int64      // that their replies take
+	bytes    int64      // that their payloads take
 	turn     turn
 	queue    []*job // replies to be written
 	queued   int    // bytes of them
@@ -46,7 +50,7 @@ type conn struct {
 
 var (
 	errGrace   = errors.New("nbd: requests cut off at the end of the grace time")
-	errStalled = errors.New("nbd: client takes no replies while others wait for memory")
+	errStalled = errors.New("nbd: client takes no replies, or sends no payload, while others wait for memory")
 )
 
 // ServeConn serves one client on nc, which it closes, until the client leaves
@@ -54,12 +58,17 @@ var (
 // time of grace at most. The error says what ended the connection; it is nil
 // if the client or ctx did.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) error {
+	return s.attend(ctx, nc, (*conn).serve)
+}
+
+// attend looks after one client, which serve serves.
+func (s *Server) attend(ctx context.Context, nc net.Conn, serve func(*conn) error) error {
 	c := s.newConn(ctx, nc)
 	defer s.forget(c)
 	c.log.Debug("nbd: client connected")
 
 	done := make(chan error, 1)
-	go func() { done <- c.serve() }()
+	go func() { done <- serve(c) }()
 	select {
 	case err := <-done:
 		return err
@@ -96,19 +105,22 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// shed ends the clients that hold memory and take no replies.
+// shed ends the clients that hold memory for what they do not take or send.
 func (s *Server) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now().UnixNano()
 	for c := range s.conns {
-		if by := c.writeBy.Load(); by != 0 && by < now {
-			c.kill(errStalled)
+		for _, by := range []int64{c.sendBy.Load(), c.payloadBy.Load()} {
+			if by != 0 && by < now {
+				c.kill(errStalled)
+			}
 		}
 	}
 }
 
 func (c *conn) serve() error {
+	defer c.farewell()
 	export, err := c.negotiate()
 	if err != nil {
 		if c.stopping() && errors.Is(err, errTimeout) {
@@ -119,10 +131,14 @@ func (c *conn) serve() error {
 	if export == nil {
 		return nil
 	}
-	c.export = export
-	c.log = c.log.With("export", export.Name)
-	c.log.Debug("nbd: export chosen", "structured", c.structured, "allocation", c.allocation)
+	c.choose(export)
 	return c.transmit()
+}
+
+func (c *conn) choose(e *export) {
+	c.export = e
+	c.log = c.log.With("export", e.Name)
+	c.log.Debug("nbd: export chosen", "structured", c.structured, "contexts", len(c.contexts))
 }
 
 // drain makes the connection end when it has answered what has arrived.

@@ -2,21 +2,41 @@
 // nbd-client and the kernel.
 //
 // An [Export] is a name, a size and a [Reader]; a [Server] has any number of
-// them, all read-only. What a reader can do besides (say where its holes are,
-// take hints) is found by assertion, once, in [NewServer]:
+// them. What a reader can do besides (be written to, say where its holes are and
+// what of it is here, take hints) is found by assertion, once, in [NewServer]:
 //
 //	s, err := nbd.NewServer([]nbd.Export{{Name: "disk", Size: size, Reader: r}}, nbd.Options{})
 //	...
 //	err = s.Serve(ctx, listener)
 //
 // It speaks the fixed newstyle negotiation with EXPORT_NAME, LIST, INFO, GO,
-// ABORT, STRUCTURED_REPLY and the metadata context base:allocation; other
-// options are answered ERR_UNSUP. The requests of a connection run at the same
-// time and are answered in any order. A range that cannot be read is EIO for
-// the requests that touch it (with structured replies: at which offset), and
-// the connection goes on. What a client can make the server hold is bounded
-// ([Options]); one that takes no replies while others wait for its memory is
-// sent away. Writes of any kind are answered EPERM.
+// ABORT, STARTTLS, STRUCTURED_REPLY and two metadata contexts, base:allocation
+// and caravel:cached (bit 0: reading it takes no network); other options are
+// answered ERR_UNSUP. The requests of a connection run at the same time and are
+// answered in any order. A range that cannot be read is EIO for the requests
+// that touch it (with structured replies: at which offset), and the connection
+// goes on. What a client can make the server hold is bounded ([Options]); one
+// that takes no replies, or does not send what it has begun to write, while
+// others wait for its memory, is sent away.
+//
+// An export whose reader is a [Writer] takes WRITE, WRITE_ZEROES, TRIM, FLUSH and
+// FUA; all others are read-only, and answer what would change them EPERM. A write
+// may be as long as a read, 32 MiB; a longer one ends the connection, for its
+// payload would have to be read to find the next request. FAST_ZERO is not
+// offered: a Writer has no way to say that zeros would be slow.
+//
+// Extended headers are left out because no client here could test them: libnbd
+// has them from 1.18 on, Debian 12 has 1.14.
+//
+// # TLS
+//
+// With [Options.TLS] a client may say STARTTLS, with TLSRequired it must before
+// it gets to know anything. After the handshake nothing counts that was said in
+// the clear, by whomever; bytes that came before the server had agreed to
+// STARTTLS end the connection. Who must show a certificate is up to the
+// tls.Config (ClientAuth). There are no pre-shared keys, which qemu and libnbd
+// could use: crypto/tls knows PSKs as its own session tickets only, and takes
+// none from outside.
 //
 // # Why not go-nbd's server
 //
@@ -32,7 +52,8 @@
 //     libnbd and qemu refuse, and it never says that an export is read-only.
 //   - It skips a payload after each unknown command though only WRITE has one,
 //     allocates names of up to 4 GiB before it looks at them, and knows neither
-//     EXPORT_NAME nor structured replies.
+//     EXPORT_NAME nor structured replies nor STARTTLS.
+//   - Its writes have no FUA, no zeros and no TRIM.
 //
 // # Speed
 //
@@ -58,8 +79,9 @@ package nbd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"math/bits"
 	"net"
@@ -71,34 +93,12 @@ import (
 	"caravel/internal/hush"
 )
 
-// A Reader has an export's bytes. Its methods may be called from many
-// goroutines; the context ends when the client is gone.
-type Reader interface {
-	// ReadAt has io.ReaderAt's rules. An error is EIO for that one request.
-	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
-}
-
-// A Sparse reader knows where its holes are. Its exports offer the metadata
-// context base:allocation, and reads of holes send no bytes.
-type Sparse interface {
-	// Holes yields offset and length of the holes that touch the n bytes at
-	// off, in order; they may be adjacent. All else counts as data. It must
-	// not wait for anything.
-	Holes(off, n int64) iter.Seq2[int64, int64]
-}
-
-// A Wanter takes hints of what will be read soon; its exports offer CACHE.
-type Wanter interface {
-	// Want says that the n bytes at off will be read. It must not wait.
-	Want(off, n int64)
-}
-
 // An Export is what a client sees under one name.
 type Export struct {
 	Name        string
 	Description string // for people; may be empty
 	Size        int64  // in bytes, exact
-	Reader      Reader // may be Sparse and a Wanter
+	Reader      Reader // may be a Writer, Sparse, Partial and a Wanter
 	Preferred   int    // the block size at which reads are efficient, a power of two from 512 to 32 MiB; 0: 4096
 }
 
@@ -106,10 +106,13 @@ type Export struct {
 type Options struct {
 	Negotiation time.Duration // a client must have chosen its export by then; 0: 10 s
 	Grace       time.Duration // for the requests in flight when the server ends; 0: 10 s
-	Conns       int           // connections at a time, more wait to be accepted; 0: 1024
+	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024
 	Requests    int           // in flight on one connection; 0: 128
-	ConnMemory  int64         // bytes of replies in the making on one connection, at least 32 MiB; 0: 64 MiB
+	ConnMemory  int64         // bytes of reads and writes under way on one connection, at least 32 MiB; 0: 64 MiB
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
+	TLS         *tls.Config   // for clients that say STARTTLS; nil: they are told that there is no TLS
+	TLSRequired bool          // others are refused; needs TLS
+	Unlisted    bool          // LIST is refused; who knows a name can use it
 	Log         *slog.Logger  // nil: discard
 }
 
@@ -126,6 +129,8 @@ func (o Options) filled() (Options, error) {
 		return o, fmt.Errorf("nbd: negative time limit (negotiation %v, grace %v)", o.Negotiation, o.Grace)
 	case o.Conns < 0 || o.Requests < 0:
 		return o, fmt.Errorf("nbd: negative limit (%d connections, %d requests)", o.Conns, o.Requests)
+	case o.TLSRequired && o.TLS == nil:
+		return o, errors.New("nbd: TLS required, but there is no configuration of it")
 	case o.ConnMemory < maxPayload || o.Memory < maxPayload:
 		return o, fmt.Errorf("nbd: %d bytes for a connection and %d for all: each must hold one request of %d", o.ConnMemory, o.Memory, maxPayload)
 	}
@@ -139,7 +144,8 @@ type Server struct {
 	byName  map[string]*export
 	memory  *pool
 	buffers buffers
-	jobs    sync.Pool // of *job
+	jobs    sync.Pool     // of *job
+	slots   chan struct{} // one taken for each connection
 	said    hush.Texts
 
 	mu    sync.Mutex // guards conns
@@ -149,8 +155,10 @@ type Server struct {
 // An export is an Export with what its reader can do besides.
 type export struct {
 	Export
-	sparse Sparse // nil: holes are not known
-	wanter Wanter // nil: no hints
+	writer  Writer  // nil: read-only
+	sparse  Sparse  // nil: holes are not known
+	partial Partial // nil: what is here is not known
+	wanter  Wanter  // nil: no hints
 }
 
 // NewServer makes a server of exports. The first one is also what a client
@@ -166,6 +174,7 @@ func NewServer(exports []Export, opt Options) (*Server, error) {
 	}
 	s := &Server{opt: opt, byName: make(map[string]*export), conns: make(map[*conn]struct{})}
 	s.memory = newPool(opt.Memory, s.shed)
+	s.slots = make(chan struct{}, opt.Conns)
 	for _, e := range exports {
 		if err := e.check(); err != nil {
 			return nil, err
@@ -175,7 +184,9 @@ func NewServer(exports []Export, opt Options) (*Server, error) {
 		}
 		x := &export{Export: e}
 		x.Preferred = cmp.Or(x.Preferred, 4096)
+		x.writer, _ = e.Reader.(Writer)
 		x.sparse, _ = e.Reader.(Sparse)
+		x.partial, _ = e.Reader.(Partial)
 		x.wanter, _ = e.Reader.(Wanter)
 		s.byName[e.Name] = x
 		s.exports = append(s.exports, x)
@@ -202,7 +213,13 @@ func (e Export) check() error {
 
 // flags are the transmission flags of the export.
 func (e *export) flags(structured bool) uint16 {
-	f := protocol.NEGOTIATION_REPLY_FLAGS_HAS_FLAGS | flagReadOnly | protocol.NEGOTIATION_REPLY_FLAGS_CAN_MULTI_CONN
+	// A flush is of all that was written, by whatever connection.
+	f := protocol.NEGOTIATION_REPLY_FLAGS_HAS_FLAGS | protocol.NEGOTIATION_REPLY_FLAGS_CAN_MULTI_CONN
+	if e.writer == nil {
+		f |= flagReadOnly
+	} else {
+		f |= flagSendFlush | flagSendFUA | flagSendTrim | flagSendWriteZeroes
+	}
 	if structured {
 		f |= flagSendDF
 	}
@@ -214,7 +231,8 @@ func (e *export) flags(structured bool) uint16 {
 
 // Serve accepts clients until ctx ends or listener fails, and closes the
 // listener. When ctx ends, requests that have arrived are still answered, for
-// the time of grace at most; then Serve returns nil.
+// the time of grace at most; then Serve returns nil. It may be called for
+// several listeners at once.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -225,39 +243,39 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer stop()
 	defer listener.Close()
 
-	slots := make(chan struct{}, s.opt.Conns)
-	for s.takeSlot(ctx, slots) {
+	for {
 		nc, err := accept(ctx, listener, s.opt.Log)
-		if ctx.Err() != nil {
-			if err == nil {
-				nc.Close()
-			}
+		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("nbd: accept on %s: %w", listener.Addr(), err)
 		}
+		// Not before there is a client: an idle listener would keep one from others.
+		if !s.takeSlot(ctx) {
+			nc.Close()
+			return nil
+		}
 		clients.Go(func() {
-			defer func() { <-slots }()
+			defer func() { <-s.slots }()
 			if err := s.ServeConn(ctx, nc); err != nil {
 				s.opt.Log.Debug("nbd: connection ended", "err", err)
 			}
 		})
 	}
-	return nil
 }
 
 // takeSlot waits for one connection to end if there are as many as may be. It
 // reports false when ctx has ended.
-func (s *Server) takeSlot(ctx context.Context, slots chan struct{}) bool {
+func (s *Server) takeSlot(ctx context.Context) bool {
 	select {
-	case slots <- struct{}{}:
+	case s.slots <- struct{}{}:
 		return true
 	default:
 	}
-	s.opt.Log.Warn("nbd: no more connections accepted until one ends", "limit", s.opt.Conns)
+	s.opt.Log.Warn("nbd: no more connections served until one ends", "limit", s.opt.Conns)
 	select {
-	case slots <- struct{}{}:
+	case s.slots <- struct{}{}:
 		return true
 	case <-ctx.Done():
 		return false

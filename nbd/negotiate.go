@@ -20,7 +20,8 @@ type negotiation struct {
 	*conn
 	out      *bufio.Writer
 	noZeroes bool
-	context  *export // for which base:allocation is selected; nil: for none
+	set      []metaContext // that the client has selected
+	setFor   *export       // nil: for none
 }
 
 // negotiate returns the export chosen, or nil if the client left in peace.
@@ -41,7 +42,9 @@ func (c *conn) negotiate() (*export, error) {
 			return nil, err
 		}
 		if chosen != nil {
-			c.allocation = n.context == chosen
+			if n.setFor == chosen {
+				c.contexts = n.set
+			}
 			return chosen, c.setDeadline(time.Time{})
 		}
 	}
@@ -105,6 +108,13 @@ func (n *negotiation) option() (*export, error) {
 }
 
 func (n *negotiation) answer(id uint32, data []byte) (*export, error) {
+	if n.srv.opt.TLSRequired && n.tls == nil && id != optStartTLS && id != protocol.NEGOTIATION_ID_OPTION_ABORT {
+		if id == optExportName { // knows no error reply
+			return nil, errors.New("export asked for without TLS")
+		}
+		n.refuse(id, repErrTLS, "TLS is required")
+		return nil, nil
+	}
 	switch id {
 	case optExportName:
 		return n.exportName(string(data))
@@ -117,6 +127,8 @@ func (n *negotiation) answer(id uint32, data []byte) (*export, error) {
 		n.info(id, data)
 	case protocol.NEGOTIATION_ID_OPTION_GO:
 		return n.info(id, data), nil
+	case optStartTLS:
+		return nil, n.startTLS(id, data)
 	case optStructuredReply:
 		n.structuredReply(id, data)
 	case optListMetaContext, optSetMetaContext:
@@ -147,6 +159,10 @@ func (n *negotiation) exportName(name string) (*export, error) {
 func (n *negotiation) list(id uint32, data []byte) {
 	if len(data) > 0 {
 		n.refuse(id, repErrInvalid, "LIST takes no data")
+		return
+	}
+	if n.srv.opt.Unlisted {
+		n.refuse(id, repErrPolicy, "exports are not listed")
 		return
 	}
 	for _, x := range n.srv.exports {

@@ -4,16 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/pojntfx/go-nbd/pkg/protocol"
-)
-
-// allocationName is the one metadata context there is. It has a number only
-// within a connection.
-const (
-	allocationName = "base:allocation"
-	allocationID   = 1
 )
 
 // info answers INFO and GO alike, and returns the export if it knows it.
@@ -72,40 +64,6 @@ func (n *negotiation) find(id uint32, d *fields, name string) *export {
 		n.refuse(id, protocol.NEGOTIATION_TYPE_REPLY_ERR_UNKNOWN, fmt.Sprintf("no export %.100q", name))
 	}
 	return x
-}
-
-// metaContext answers LIST_META_CONTEXT and SET_META_CONTEXT.
-func (n *negotiation) metaContext(id uint32, data []byte) {
-	set := id == optSetMetaContext
-	if set {
-		n.context = nil
-	}
-	if !n.structured {
-		n.refuse(id, repErrInvalid, "metadata contexts need structured replies")
-		return
-	}
-	d := &fields{rest: data}
-	name := d.text()
-	queries := d.uint32()
-	asked := queries == 0 && !set // a list without a query is of all
-	for ; queries > 0 && !d.short; queries-- {
-		q := d.text()
-		// "base:" is a wildcard in lists, and selects nothing.
-		asked = asked || q == allocationName || !set && q == strings.TrimSuffix(allocationName, "allocation")
-	}
-	x := n.find(id, d, name)
-	if x == nil {
-		return
-	}
-	if asked && x.sparse != nil {
-		number := uint32(0)
-		if set {
-			n.context, number = x, allocationID
-		}
-		b := binary.BigEndian.AppendUint32(nil, number)
-		n.reply(id, repMetaContext, append(b, allocationName...))
-	}
-	n.reply(id, protocol.NEGOTIATION_TYPE_REPLY_ACK, nil)
 }
 
 // fields takes an option's data apart. Past the end everything is zero, and

@@ -11,17 +11,24 @@ const (
 	clientNoZeroes      = uint32(1 << 1)
 
 	optExportName      = uint32(1)
+	optStartTLS        = uint32(5)
 	optStructuredReply = uint32(8)
 	optListMetaContext = uint32(9)
 	optSetMetaContext  = uint32(10)
 
 	repMetaContext = uint32(4)
+	repErrPolicy   = uint32(1<<31 | 2)
 	repErrInvalid  = uint32(1<<31 | 3)
+	repErrTLS      = uint32(1<<31 | 5)
 	repErrTooBig   = uint32(1<<31 | 9)
 
-	flagReadOnly  = uint16(1 << 1) // transmission flags; go-nbd has bits 0 and 8
-	flagSendDF    = uint16(1 << 7)
-	flagSendCache = uint16(1 << 10)
+	flagReadOnly        = uint16(1 << 1) // transmission flags; go-nbd has bits 0 and 8
+	flagSendFlush       = uint16(1 << 2)
+	flagSendFUA         = uint16(1 << 3)
+	flagSendTrim        = uint16(1 << 5)
+	flagSendWriteZeroes = uint16(1 << 6)
+	flagSendDF          = uint16(1 << 7)
+	flagSendCache       = uint16(1 << 10)
 
 	cmdFlush       = uint16(3)
 	cmdTrim        = uint16(4)
@@ -29,6 +36,8 @@ const (
 	cmdWriteZeroes = uint16(6)
 	cmdBlockStatus = uint16(7)
 
+	cmdFlagFUA    = uint16(1 << 0)
+	cmdFlagNoHole = uint16(1 << 1)
 	cmdFlagDF     = uint16(1 << 2)
 	cmdFlagReqOne = uint16(1 << 3)
 
@@ -42,10 +51,12 @@ const (
 	replyErrorAt    = uint16(1<<15 | 2)
 
 	errIO       = uint32(5)
+	errNoSpace  = uint32(28)
 	errOverflow = uint32(75)
 
-	stateHole = uint32(1 << 0)
-	stateZero = uint32(1 << 1)
+	stateHole  = uint32(1 << 0) // base:allocation
+	stateZero  = uint32(1 << 1)
+	stateLocal = uint32(1 << 0) // caravel:cached
 )
 
 const (

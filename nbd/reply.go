@@ -1,6 +1,7 @@
 package nbd
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -38,11 +39,14 @@ func (s *Server) freeJob(j *job) {
 	s.jobs.Put(j)
 }
 
-// payload is room for the bytes that j wants.
+// payload is room for the bytes that j wants or brings.
 func (s *Server) payload(j *job) []byte {
 	j.buf = s.buffers.get(int(j.Length))
-	return j.buf.bytes[headroom:][:j.Length]
+	return j.bytes()
 }
+
+// bytes are those that payload has made room for.
+func (j *job) bytes() []byte { return j.buf.bytes[headroom:][:j.Length] }
 
 // simple makes the reply that has no payload.
 func (j *job) simple() {
@@ -111,13 +115,20 @@ type writer struct {
 	batch []*job
 	vec   net.Buffers
 	rest  net.Buffers // of vec, what has not been sent
+
+	sealed *bufio.Writer // gathers what goes into a record of TLS; nil: all is in the clear
 }
 
 const (
-	batchMax   = 1 << 20 // bytes after which a write takes no more replies
-	writeGrace = 5 * time.Second
-	writeRate  = 1 << 20 // bytes a second
+	batchMax  = 1 << 20 // bytes after which a write takes no more replies
+	sendGrace = 5 * time.Second
+	sendRate  = 1 << 20 // bytes a second
 )
+
+// allowed is when n bytes must be through, in ns since 1970, if memory is short.
+func allowed(n int) int64 {
+	return time.Now().Add(sendGrace + time.Duration(n)*time.Second/sendRate).UnixNano()
+}
 
 // enqueue puts j's reply in line. c.mu is held.
 func (c *conn) enqueue(j *job) {
@@ -143,7 +154,7 @@ func (c *conn) flush() {
 			continue
 		}
 		c.mu.Unlock()
-		err := c.write(n)
+		err := c.send(n)
 		if err != nil {
 			c.kill(err)
 		}
@@ -170,16 +181,28 @@ func (c *conn) take() int {
 	return n
 }
 
-// write sends the n bytes of a batch.
-func (c *conn) write(n int) error {
-	by := time.Now().Add(writeGrace + time.Duration(n)*time.Second/writeRate)
-	c.writeBy.Store(by.UnixNano())
-	defer c.writeBy.Store(0)
-	c.out.rest = c.out.vec
-	if _, err := c.out.rest.WriteTo(c.net); err != nil {
+// send sends the n bytes of a batch.
+func (c *conn) send(n int) error {
+	c.sendBy.Store(allowed(n))
+	defer c.sendBy.Store(0)
+	if err := c.sendAll(); err != nil {
 		return fmt.Errorf("nbd: reply: %w", err)
 	}
 	return nil
+}
+
+func (c *conn) sendAll() error {
+	if c.out.sealed == nil {
+		c.out.rest = c.out.vec
+		_, err := c.out.rest.WriteTo(c.net)
+		return err
+	}
+	for _, b := range c.out.vec {
+		if _, err := c.out.sealed.Write(b); err != nil {
+			return err
+		}
+	}
+	return c.out.sealed.Flush()
 }
 
 // settle gives back what the batch took. c.mu is held.
@@ -193,7 +216,7 @@ func (c *conn) settle() {
 	}
 	clear(c.out.batch)
 	clear(c.out.vec)
-	c.out = writer{batch: c.out.batch[:0], vec: c.out.vec[:0]}
+	c.out.batch, c.out.vec, c.out.rest = c.out.batch[:0], c.out.vec[:0], nil
 	if shared > 0 {
 		c.srv.memory.give(shared)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/pojntfx/go-nbd/pkg/protocol"
 )
 
-// ownMemory is what the replies of a connection may take whatever the others
+// ownMemory is what the payloads of a connection may take whatever the others
 // do.
 const ownMemory = 128 << 10
 
@@ -32,6 +32,9 @@ func (c *conn) lead() {
 		err := c.next(j)
 		if err == nil {
 			err = c.admit(j)
+		}
+		if err == nil && j.Type == protocol.TRANSMISSION_TYPE_REQUEST_WRITE {
+			err = c.payload(j)
 		}
 		if err != nil {
 			c.srv.freeJob(j)
@@ -96,33 +99,19 @@ func (c *conn) next(j *job) error {
 	if j.RequestMagic != protocol.TRANSMISSION_MAGIC_REQUEST {
 		return fmt.Errorf("nbd: request magic %#x: want %#x", j.RequestMagic, protocol.TRANSMISSION_MAGIC_REQUEST)
 	}
-	switch j.Type {
-	case protocol.TRANSMISSION_TYPE_REQUEST_DISC:
+	switch {
+	case j.Type == protocol.TRANSMISSION_TYPE_REQUEST_DISC:
 		return errDone
-	case protocol.TRANSMISSION_TYPE_REQUEST_WRITE:
-		return c.drop(int(j.Length))
+	case j.Type == protocol.TRANSMISSION_TYPE_REQUEST_WRITE && j.Length > maxPayload:
+		return fmt.Errorf("nbd: write of %d bytes: more than %d", j.Length, maxPayload)
 	}
 	return nil
 }
 
-// drop reads past the payload of a write.
-func (c *conn) drop(n int) error {
-	if n > maxPayload {
-		return fmt.Errorf("nbd: write of %d bytes: more than %d", n, maxPayload)
-	}
-	if c.in.Buffered() < n {
-		c.flush()
-	}
-	if _, err := c.in.Discard(n); err != nil {
-		return fmt.Errorf("nbd: payload of a write: %w", err)
-	}
-	return nil
-}
-
-// admit waits until there is room for j's reply.
+// admit waits until there is room for j's payload, to be sent or received.
 func (c *conn) admit(j *job) error {
 	j.error = c.check(j)
-	if j.error == 0 && j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ {
+	if j.error == 0 && (j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ || j.Type == protocol.TRANSMISSION_TYPE_REQUEST_WRITE) {
 		j.cost = cost(int(j.Length))
 	}
 	c.mu.Lock()

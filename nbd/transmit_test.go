@@ -670,3 +670,40 @@ func TestConnectionLimit(t *testing.T) {
 	first.Close()
 	third.bytes(18)
 }
+
+// The limits are the server's, however many listeners it serves.
+func TestTwoListeners(t *testing.T) {
+	s, err := nbd.NewServer([]nbd.Export{{Size: mib, Reader: patternReader{}}}, nbd.Options{Conns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	var sockets [2]string
+	for i := range sockets {
+		sockets[i] = t.TempDir() + "/s"
+		l, err := net.Listen("unix", sockets[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { done <- s.Serve(ctx, l) }()
+	}
+	clients := []*client{open(t, sockets[0], "", false), open(t, sockets[1], "", false)}
+	for _, c := range clients {
+		c.wantRead(0, 4096)
+	}
+	third := dial(t, sockets[0])
+	third.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	if _, err := third.Read(make([]byte, 1)); !os.IsTimeout(err) {
+		t.Errorf("third client: %v, want a time-out", err)
+	}
+	third.SetReadDeadline(time.Time{})
+	clients[1].Close()
+	third.bytes(18)
+	cancel()
+	for range sockets {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

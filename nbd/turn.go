@@ -16,7 +16,9 @@ const (
 // which costs no switch, and while more requests have arrived, one write sends
 // the replies of many. If that takes longer than patience, a new goroutine
 // leads, and the old one goes when its request is done. Where reads were slow
-// lately, the lead is handed over before the read. All is guarded by conn.mu.
+// lately, the lead is handed over before the read; so it is before what waits for
+// the disk. Writes are as reads, their payload being read by who leads. All is
+// guarded by conn.mu.
 type turn struct {
 	own   bool   // the leader is at a request of its own
 	count uint64 // grows with each such request, and when the lead is lost at one
@@ -32,7 +34,7 @@ func (c *conn) handsOver(j *job) (mine uint64, yes bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.turn
-	if j.cost > 0 && (t.wary > 0 || j.cost >= largeRead) {
+	if j.cost > 0 && (t.wary > 0 || j.cost >= largeRead) || c.waits(j) {
 		return 0, true
 	}
 	t.own = true
@@ -83,7 +85,7 @@ func (c *conn) reply(j *job, took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.enqueue(j)
-	if j.cost >= largeRead {
+	if j.cost >= largeRead || c.waits(j) {
 		return
 	}
 	if took > slowRead {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,8 +33,13 @@ type lazyImage struct {
 
 	reader func() reader // one for each stream of reads
 	holes  func(off, n int64) iter.Seq2[int64, int64]
+	local  func(off, n int64) iter.Seq2[int64, int64] // what takes no network; see nbd.Partial
 	want   func(off, n int64)
 	Close  func() error
+
+	// identity is the digest of its index, or of a plain file's path and size; nil
+	// if that is not known yet.
+	identity func() []byte
 }
 
 // A lazyOpener opens the images of one command, which share the memory too.
@@ -43,6 +50,7 @@ type lazyOpener struct {
 	named  *prefetch.Profile // that the user named; nil: the one beside each index
 	heap   heapLimit
 	once   bool           // all of the image will pass by, once
+	whole  bool           // indexes are needed to their ends before anything else
 	cached []*cachedImage // guarded by mu
 
 	began       time.Time
@@ -91,7 +99,7 @@ func (o *lazyOpener) openIndex(ctx context.Context, location string) (*lazyImage
 
 // blobReading is how disk images are read.
 func (o *lazyOpener) blobReading() reading {
-	return reading{sides: o.profileSide(), partial: true}
+	return reading{sides: o.profileSide(), partial: !o.whole}
 }
 
 // profileSide is the ending of profiles, if those beside indexes are used.
@@ -116,8 +124,17 @@ func (o *lazyOpener) lazily(src *openedImage) (*lazyImage, error) {
 		modTime: src.ModTime,
 		reader:  func() reader { return blobReader{img.newReader(), img} },
 		holes:   img.Holes,
+		local:   src.local(img.Local),
 		want:    func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
 		Close:   img.Close,
+		identity: func() []byte {
+			x := img.whole()
+			if x == nil {
+				return nil
+			}
+			sum := x.Sum()
+			return sum[:]
+		},
 	}, nil
 }
 
@@ -156,15 +173,37 @@ func openFile(location string) (*lazyImage, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
+	path, err := filepath.Abs(location)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", size, path))
 	return &lazyImage{
 		name:    imageName(location),
 		size:    size,
 		modTime: st.ModTime(),
 		reader:  func() reader { return plainFile{f} },
 		holes:   func(int64, int64) iter.Seq2[int64, int64] { return func(func(int64, int64) bool) {} },
+		local:   everything,
 		want:    func(int64, int64) {},
 		Close:   f.Close,
+
+		identity: func() []byte { return sum[:] },
 	}, nil
+}
+
+// everything yields the whole of a range.
+func everything(off, n int64) iter.Seq2[int64, int64] {
+	return func(yield func(int64, int64) bool) { yield(off, n) }
+}
+
+// local tells what can be read without a network: what the cache knows to be
+// here, or all if no store is behind one.
+func (i *openedImage) local(cached func(off, n int64) iter.Seq2[int64, int64]) func(off, n int64) iter.Seq2[int64, int64] {
+	if !i.remote {
+		return everything
+	}
+	return cached
 }
 
 // A plainFile is read where it lies, without a cache of ours.

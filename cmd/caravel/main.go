@@ -97,6 +97,10 @@ func run(ctx context.Context, app *cli.App, args []string) int {
 	if err == nil || errors.Is(err, errHelped) {
 		return exitDone
 	}
+	var said *statusError
+	if errors.As(err, &said) {
+		return said.status
+	}
 	text, status := oneLine(err.Error()), exitFailed
 	var usage *usageError
 	switch {
@@ -122,6 +126,12 @@ func redacted(text string, args []string) string {
 	}
 	return text
 }
+
+// A statusError is the status of a process that did the command and has said what
+// was to be said.
+type statusError struct{ status int }
+
+func (e *statusError) Error() string { return fmt.Sprintf("ended with status %d", e.status) }
 
 // errHelped ends a command that was asked what a flag takes, and said it.
 var errHelped = errors.New("helped")

@@ -3,112 +3,160 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
+	"os/exec"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"caravel/fusefs"
-	"caravel/internal/notify"
-	"caravel/loop"
-	"caravel/store/http"
+	"caravel/nbddev"
+)
+
+// The values of --via.
+const (
+	viaAuto = "auto"
+	viaNBD  = "nbd"
+	viaLoop = "loop"
 )
 
 type mkdevOptions struct {
-	lazy      lazyOptions
-	blockSize int64
+	lazy        lazyOptions
+	via         string
+	blockSize   int64
+	connections int
+	deadTimeout time.Duration
+	supervise   bool
+	list        bool
+	json        bool
+	detach      bool
 }
 
 func mkdevCommand() *cli.Command {
-	opt := mkdevOptions{blockSize: 512}
+	opt := mkdevOptions{via: viaAuto, blockSize: 512, connections: 4, deadTimeout: time.Minute}
 	return &cli.Command{
 		Name:      "mkdev",
 		Category:  lazily,
 		Usage:     "attach an image as a block device without downloading it",
-		ArgsUsage: "INDEX|FILE [LINK]",
-		Description: `Attaches the image as a read-only block device: a loop device over a file that
-is fetched as it is read. Its size is rounded up to whole sectors with zeros.
-Prints "Attached: DEVICE" when it can be read, makes the symbolic link LINK to it
-if one is named, and stays until SIGINT or SIGTERM. Needs root. What is kept, and
+		ArgsUsage: "INDEX|FILE [NODE]",
+		Description: `Attaches the image as a read-only block device of the kernel's nbd driver, or,
+where there is none, as a loop device over a file that is fetched as it is read.
+Its size is rounded up to whole sectors with zeros. Prints "Attached: DEVICE" when
+it can be read, and stays until SIGINT or SIGTERM. Needs root. What is kept, and
 what is fetched in the background, is as in caravel mount.
+
+NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
+removed at the end.
+
+If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
+mkdev of the same image, with the same NODE if one was given, goes on with it.
+With --supervise it does so by itself; on SIGHUP it puts the program that lies at
+its path by then in its place. Reads under way when it was killed go on --timeout
+and 10 s later at most. A device in use is not detached at the end, but waits in
+the same way.
 
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
-			"caravel mkdev http://host/disk.caibx /dev/disk/by-label/golden",
-			"mount -o ro /dev/loop0 /mnt",
+			"caravel mkdev --supervise http://host/disk.caibx /dev/golden",
+			"mount -o ro /dev/golden /mnt",
+			"caravel mkdev --list",
+			"caravel mkdev --detach /dev/golden",
 		),
 		Flags: append([]cli.Flag{
+			&cli.GenericFlag{Name: "via", Usage: "take a device of `DRIVER`: nbd, loop, or auto, nbd where the kernel has it", Value: viaValue(&opt.via)},
 			&cli.GenericFlag{Name: "block-size", Usage: "make sectors of `SIZE` bytes: 512 to 4096", Value: sizeValue(&opt.blockSize)},
+			&cli.GenericFlag{Name: "connections", Usage: "have `N` connections to the kernel (nbd)", Value: workersValue(&opt.connections)},
+			&cli.GenericFlag{Name: "dead-timeout", Usage: "let reads wait for `TIME` when nobody serves the device (nbd)", Value: durationValue(&opt.deadTimeout)},
+			newSwitch("supervise", "start again what crashes, replace it on SIGHUP", &opt.supervise),
+			newSwitch("list", "show the devices that are attached", &opt.list),
+			jsonFlag(&opt.json),
+			newSwitch("detach", "detach the device NODE, whoever attached it", &opt.detach),
 		}, lazyFlags(&opt.lazy)...),
 		Action: func(c *cli.Context) error {
-			if c.NArg() < 1 || c.NArg() > 2 {
-				return usagef("want INDEX or FILE and perhaps LINK, not %d arguments", c.NArg())
+			if err := opt.check(c.NArg()); err != nil {
+				return err
 			}
-			if n := opt.blockSize; n < 512 || n > 4096 || n&(n-1) != 0 {
-				return usagef("--block-size=%d: want 512, 1K, 2K or 4K", n)
+			first, second := c.Args().Get(0), c.Args().Get(1)
+			switch {
+			case opt.list:
+				return listDevices(streamsOf(c), opt.json)
+			case opt.detach:
+				return detachDevice(c.Context, first)
 			}
-			return mkdev(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
+			return mkdev(c.Context, streamsOf(c), first, second, opt)
 		},
 	}
 }
 
-// mkdev stacks the device: image, file in a folder of our own, loop device,
-// link; it is taken down in the opposite order.
-func mkdev(ctx context.Context, std streams, in, link string, opt mkdevOptions) (err error) {
-	from, err := startLazy(ctx, std, opt.lazy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	img, err := from.open(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	dir, err := os.MkdirTemp("", "caravel-mkdev")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(dir)
-	padded, size := loop.Pad(img.reader(), img.size, int(opt.blockSize))
-	m, err := fusefs.MountFile(dir, fusefs.File{
-		Name:    img.name,
-		Size:    size,
-		Mode:    0o400,
-		UID:     uint32(os.Geteuid()), // who is not root learns what takes root
-		ModTime: img.modTime,
-		Reader:  padded,
-	}, fusefs.Options{FSName: http.Redact(in), Log: from.log})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.Unmount()) }()
-	dev, err := loop.Attach(m.Dir+"/"+img.name, loop.Options{SectorSize: int(opt.blockSize), Name: http.Redact(in)})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, dev.Detach()) }()
-	if link != "" {
-		if err := os.Symlink(dev.Path, link); err != nil {
-			return err
-		}
-		defer removeLink(link, dev.Path)
-	}
-	if err := announce(std, "Attached: "+dev.Path, notify.Ready, "DEVICE="+dev.Path); err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
+func (o mkdevOptions) check(arguments int) error {
+	switch {
+	case o.list && o.detach:
+		return usagef("say either --list or --detach")
+	case o.list && arguments != 0:
+		return usagef("--list takes no arguments, not %d", arguments)
+	case o.detach && arguments != 1:
+		return usagef("want one NODE to --detach, not %d arguments", arguments)
+	case o.list || o.detach:
 		return nil
-	case <-m.Done():
-		return fmt.Errorf("the mount below %s is gone", dev.Path)
+	case o.json:
+		return usagef("--json goes with --list")
+	case arguments < 1 || arguments > 2:
+		return usagef("want INDEX or FILE and perhaps NODE, not %d arguments", arguments)
+	case o.blockSize < 512 || o.blockSize > 4096 || o.blockSize&(o.blockSize-1) != 0:
+		return usagef("--block-size=%d: want 512, 1K, 2K or 4K", o.blockSize)
+	case o.connections > maxConnections:
+		return usagef("--connections=%d: want %d at most", o.connections, maxConnections)
 	}
+	return nil
 }
 
-// removeLink removes the link that mkdev made, unless it is another's by now.
-func removeLink(link, to string) {
-	if now, err := os.Readlink(link); err == nil && now == to {
-		os.Remove(link)
+func viaValue(to *string) cli.Generic {
+	parse := func(s string) (string, error) {
+		if s != viaAuto && s != viaNBD && s != viaLoop {
+			return "", errors.New("want nbd, loop or auto")
+		}
+		return s, nil
 	}
+	return &value[string]{to, parse, func(s string) string { return s }}
+}
+
+// mkdev attaches a device and stays until it is told to end.
+func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) error {
+	at, err := parseNode(node)
+	if err != nil {
+		return err
+	}
+	w, err := supervised(in, opt)
+	if err != nil {
+		return err
+	}
+	if w == nil && opt.supervise {
+		return superviseMkdev(ctx, std, opt)
+	}
+	if opt.via == viaLoop {
+		return mkdevLoop(ctx, std, in, at, w, "", opt)
+	}
+	missing := needNBD(ctx)
+	switch {
+	case missing == nil:
+		return mkdevNBD(ctx, std, in, at, w, opt)
+	case opt.via == viaAuto && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
+		return mkdevLoop(ctx, std, in, at, w, noNBD, opt)
+	}
+	return missing
+}
+
+// noNBD says why the device is a loop device.
+const noNBD = "a loop device is used, as the kernel has no nbd driver; it does not outlive this process"
+
+// needNBD makes sure of the kernel's driver.
+func needNBD(ctx context.Context) error {
+	_, err := nbddev.List()
+	if !errors.Is(err, nbddev.ErrNoDriver) {
+		return err
+	}
+	// Of no use unless root, and then the old error says what to do.
+	if exec.CommandContext(ctx, "modprobe", "nbd").Run() != nil {
+		return err
+	}
+	_, err = nbddev.List()
+	return err
 }

@@ -3,20 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"iter"
-	"net"
-	"net/netip"
-	"os"
-	"syscall"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 
 	"caravel/internal/notify"
 	"caravel/nbd"
-	"caravel/store/http"
 )
 
 // nbdGrace is how long reads in flight may go on when the server is told to
@@ -24,9 +19,12 @@ import (
 const nbdGrace = 3 * time.Second
 
 type nbdOptions struct {
-	lazy   lazyOptions
-	socket string
-	listen string
+	lazy     lazyOptions
+	socket   string // "": none
+	listen   string // "": nowhere, or with no socket either, on the usual port
+	tls      tlsOptions
+	unlisted bool
+	pidFile  string // "": none
 }
 
 func nbdServerCommand() *cli.Command {
@@ -35,37 +33,57 @@ func nbdServerCommand() *cli.Command {
 		Name:      "nbd-server",
 		Category:  lazily,
 		Usage:     "serve images as network block devices without downloading them",
-		ArgsUsage: "INDEX|FILE...",
+		ArgsUsage: "INDEX|FILE|DIR...",
 		Description: `Serves each image, read-only, as an NBD export named like the index without its
-ending; the first one is also the default export. Prints "Serving: URI" when
-clients can connect and stays until SIGINT or SIGTERM. What is kept, and what is
-fetched in the background, is as in caravel mount.
+ending, of a folder each index (*.caibx) in it; the first one is also the default
+export. Without --socket and --listen it listens on localhost:10809. Prints
+"Serving: URI" when clients can connect and stays until SIGINT or SIGTERM. What is
+kept, and what is fetched in the background, is as in caravel mount.
+
+Sockets that a service manager passes (LISTEN_FDS) are used instead of --socket
+and --listen. With a certificate clients may use TLS; whether they must, and must
+show one themselves, is up to you. The metadata context caravel:cached tells what
+of an image can be read without a network.
 
 ` + examples(
 			"caravel nbd-server --socket /run/disk.sock http://host/disk.caibx",
 			"nbdcopy 'nbd+unix:///?socket=/run/disk.sock' disk.img",
-			"caravel nbd-server --listen localhost:10809 http://host/disk.caibx",
+			"caravel nbd-server http://host/disk.caibx",
 			"qemu-system-x86_64 -snapshot -drive file=nbd://localhost/disk,format=raw",
+			"nbdinfo --map=caravel:cached nbd://localhost/disk",
+			"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required /srv/images",
+			"systemd-socket-activate -l 10809 caravel nbd-server /srv/images",
 		),
-		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "socket", Usage: "listen on the Unix socket `PATH`", Destination: &opt.socket},
-			&cli.StringFlag{Name: "listen", Usage: "listen on `HOST:PORT`; NBD's port is 10809", Destination: &opt.listen},
-		}, lazyFlags(&opt.lazy)...),
+		Flags: append(nbdFlags(&opt), lazyFlags(&opt.lazy)...),
 		Action: func(c *cli.Context) error {
-			switch {
-			case c.NArg() == 0:
-				return usagef("name an INDEX or FILE to serve")
-			case (opt.socket == "") == (opt.listen == ""):
-				return usagef("say either --socket PATH or --listen HOST:PORT")
+			if c.NArg() == 0 {
+				return usagef("name an INDEX, FILE or DIR to serve")
 			}
 			return nbdServer(c.Context, streamsOf(c), c.Args().Slice(), opt)
 		},
 	}
 }
 
-func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOptions) (err error) {
+func nbdFlags(opt *nbdOptions) []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "socket", Usage: "listen on the Unix socket `PATH`", Destination: &opt.socket},
+		&cli.StringFlag{Name: "listen", Usage: "listen on `HOST:PORT`, or on a PORT of localhost; NBD's is 10809", Destination: &opt.listen},
+		newSwitch("unlisted", "do not tell clients what exports there are; who knows a name can use it", &opt.unlisted),
+		&cli.StringFlag{Name: "pid-file", Usage: "while clients can connect, have the process's number in `FILE`", Destination: &opt.pidFile},
+	}, tlsFlags(&opt.tls)...)
+}
+
+func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) (err error) {
+	locations, err := exportLocations(args)
+	if err != nil {
+		return err
+	}
 	if len(locations) > 1 && opt.lazy.ofOneImage() {
 		return usagef("--record, --profile FILE and --materialize FILE are for one image, not %d", len(locations))
+	}
+	secure, err := opt.tls.config()
+	if err != nil {
+		return err
 	}
 	from, err := startLazy(ctx, std, opt.lazy)
 	if err != nil {
@@ -79,59 +97,40 @@ func nbdServer(ctx context.Context, std streams, locations []string, opt nbdOpti
 			return err
 		}
 		defer img.Close()
-		exports = append(exports, nbd.Export{
-			Name:        img.name,
-			Description: http.Redact(location),
-			Size:        img.size,
-			Reader:      nbdReader{img, img.reader()},
-		})
+		exports = append(exports, newExport(location, img))
 	}
-	server, err := nbd.NewServer(exports, nbd.Options{Grace: nbdGrace, Log: from.log})
+	server, err := nbd.NewServer(exports, nbd.Options{
+		Grace:       nbdGrace,
+		TLS:         secure,
+		TLSRequired: opt.tls.required,
+		Unlisted:    opt.unlisted,
+		Log:         from.log,
+	})
 	if err != nil {
 		return err
 	}
-	listener, uri, err := opt.open(std)
+	return opt.serve(ctx, std, server)
+}
+
+// serve has server accept clients until ctx ends.
+func (o nbdOptions) serve(ctx context.Context, std streams, server *nbd.Server) (err error) {
+	doors, err := o.open(std)
 	if err != nil {
 		return err
 	}
-	if err := announce(std, "Serving: "+uri, notify.Ready); err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	return server.Serve(ctx, listener)
-}
-
-// open begins to listen. A socket is for its owner alone.
-func (o nbdOptions) open(std streams) (net.Listener, string, error) {
-	if o.socket != "" {
-		listener, err := listenUnix(o.socket)
-		return listener, "nbd+unix:///?socket=" + o.socket, err
-	}
-	listener, err := net.Listen("tcp", o.listen)
+	remove, err := writePIDFile(ctx, o.pidFile)
 	if err != nil {
-		return nil, "", err
+		return errors.Join(err, doors.close())
 	}
-	if at, err := netip.ParseAddrPort(listener.Addr().String()); err == nil && !at.Addr().IsLoopback() {
-		fmt.Fprintf(std.err, "caravel: whoever reaches %v can read the image; nothing is encrypted\n", at)
+	defer func() { err = errors.Join(err, remove()) }()
+	if err := announce(std, "Serving: "+strings.Join(doors.uris(), "\nServing: "), notify.Ready); err != nil {
+		return errors.Join(err, doors.close())
 	}
-	return listener, "nbd://" + listener.Addr().String(), nil
-}
-
-// listenUnix takes the place of a socket that nobody listens on any more, and
-// of nothing else.
-func listenUnix(path string) (net.Listener, error) {
-	if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			c.Close()
-			return nil, fmt.Errorf("%s: another server listens there", path)
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			if err := os.Remove(path); err != nil {
-				return nil, err
-			}
-		}
+	all, ctx := errgroup.WithContext(ctx)
+	for _, d := range doors {
+		all.Go(func() error { return server.Serve(ctx, d.Listener) })
 	}
-	return listenPrivately(path)
+	return all.Wait()
 }
 
 // An nbdReader is an image as an export wants it.
@@ -142,6 +141,9 @@ type nbdReader struct {
 
 // Holes are the chunks of zeros.
 func (r nbdReader) Holes(off, n int64) iter.Seq2[int64, int64] { return r.img.holes(off, n) }
+
+// Local is what can be read without a network.
+func (r nbdReader) Local(off, n int64) iter.Seq2[int64, int64] { return r.img.local(off, n) }
 
 // Want fetches ahead what a client says that it will read.
 func (r nbdReader) Want(off, n int64) { r.img.want(off, n) }

@@ -8,5 +8,6 @@ func platformCommands() []*cli.Command {
 		mountCommand(),
 		mountIndexCommand(),
 		mkdevCommand(),
+		udevCommand(),
 	}
 }

@@ -137,6 +137,7 @@ type openedImage struct {
 	location string
 	where    string                          // the location without secrets
 	store    store.Store                     // verifies
+	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
 	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
 	shut     atomic.Bool                     // nothing is kept, for now or ever

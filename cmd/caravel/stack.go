@@ -26,6 +26,7 @@ func (o *opener) openStores(img *openedImage) error {
 			here = append(here, q)
 			return q
 		}
+		img.remote = true
 		cached, err := o.behindDisk(img, q, from)
 		if err != nil {
 			failed = err

@@ -1,30 +1,34 @@
-//go:build linux
-
-package loop
+package diskuse
 
 import (
 	"bufio"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// users says who has the device, or a partition of it, mounted, built into
-// another device, or open, but for our own descriptors d.fd and also.
-func (d *Device) users(also int) []string {
+// A device is a disk, such as /dev/loop0, by its node and its name.
+type device struct{ path, name string }
+
+// Of says who has the disk at path, or a partition of it, mounted, built into
+// another device, or open, each in words such as "mounted on /mnt". Descriptors
+// of this process in ours do not count.
+func Of(path string, ours ...int) []string {
+	d := device{path, filepath.Base(path)}
 	all := append(d.mounts(), d.holders()...)
-	return append(all, d.openers(also)...)
+	return append(all, d.openers(ours)...)
 }
 
 // is reports whether path names the device or a partition of it.
-func (d *Device) is(path string) bool {
-	rest, ok := strings.CutPrefix(path, d.Path)
+func (d device) is(path string) bool {
+	rest, ok := strings.CutPrefix(path, d.path)
 	return ok && (rest == "" || rest[0] == 'p')
 }
 
 // numbers are the device's and its partitions', as "7:0".
-func (d *Device) numbers() map[string]bool {
+func (d device) numbers() map[string]bool {
 	all := make(map[string]bool)
 	dir := "/sys/block/" + d.name
 	parts, _ := filepath.Glob(dir + "/" + d.name + "p*/dev")
@@ -36,7 +40,7 @@ func (d *Device) numbers() map[string]bool {
 	return all
 }
 
-func (d *Device) mounts() (all []string) {
+func (d device) mounts() (all []string) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil
@@ -52,7 +56,7 @@ func (d *Device) mounts() (all []string) {
 	return all
 }
 
-func (d *Device) holders() (all []string) {
+func (d device) holders() (all []string) {
 	dir := "/sys/block/" + d.name
 	whole, _ := filepath.Glob(dir + "/holders/*")
 	parts, _ := filepath.Glob(dir + "/" + d.name + "p*/holders/*")
@@ -63,7 +67,7 @@ func (d *Device) holders() (all []string) {
 }
 
 // openers finds what it is allowed to see.
-func (d *Device) openers(also int) (all []string) {
+func (d device) openers(ours []int) (all []string) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	self := strconv.Itoa(os.Getpid())
 	said := make(map[string]bool)
@@ -74,7 +78,8 @@ func (d *Device) openers(also int) (all []string) {
 		}
 		fields := strings.Split(link, "/") // "", proc, PID, fd, N
 		pid, fd := fields[2], fields[4]
-		if pid == self && (fd == strconv.Itoa(d.fd) || fd == strconv.Itoa(also)) || said[pid] {
+		n, _ := strconv.Atoi(fd)
+		if pid == self && slices.Contains(ours, n) || said[pid] {
 			continue
 		}
 		said[pid] = true

@@ -1,4 +1,8 @@
-package loop
+// Package sector makes whole sectors of an image: a block device has nothing
+// else, and an image may end anywhere.
+//
+//	r, size := sector.Pad(image, n, 512)
+package sector
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package loop_test
+package sector_test
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"io"
 	"testing"
 
-	"caravel/loop"
+	"caravel/internal/sector"
 )
 
 type memory []byte
@@ -18,7 +18,7 @@ func (m memory) ReadAt(_ context.Context, p []byte, off int64) (int, error) {
 }
 
 func ExamplePad() {
-	r, size := loop.Pad(memory("caravel"), 7, 512)
+	r, size := sector.Pad(memory("caravel"), 7, 512)
 	b := make([]byte, 9)
 	n, err := r.ReadAt(context.Background(), b, 0)
 	fmt.Printf("%d %q %d %v\n", size, b, n, err)
@@ -28,7 +28,7 @@ func ExamplePad() {
 func TestPad(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 513, 1000, 1024} {
 		data := bytes.Repeat([]byte{7}, size)
-		r, end := loop.Pad(memory(data), int64(size), 512)
+		r, end := sector.Pad(memory(data), int64(size), 512)
 		if end%512 != 0 || end < int64(size) || end >= int64(size)+512 {
 			t.Fatalf("size %d: padded to %d", size, end)
 		}
@@ -57,7 +57,7 @@ func (failing) ReadAt(_ context.Context, p []byte, _ int64) (int, error) {
 }
 
 func TestPadPassesErrors(t *testing.T) {
-	r, _ := loop.Pad(failing{}, 100, 512)
+	r, _ := sector.Pad(failing{}, 100, 512)
 	if n, err := r.ReadAt(t.Context(), make([]byte, 200), 0); n != 50 || err != errBad {
 		t.Errorf("%d, %v", n, err)
 	}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"caravel/internal/claim"
+	"caravel/internal/notify"
+	"caravel/internal/sector"
+	"caravel/nbd"
+	"caravel/nbddev"
+	"caravel/store/http"
+	"caravel/supervise"
+)
+
+const (
+	// maxConnections is how many the kernel may have to a device here; all of
+	// them can be left to another process at once.
+	maxConnections = 64
+
+	// nbdMargin is how much longer than a fetch the kernel waits for an answer: a
+	// fetch that takes too long is an error of that read, and costs no connection.
+	nbdMargin = 10 * time.Second
+
+	identityPrefix = "caravel:"
+)
+
+// An nbdDevice is an image that becomes a device, is one, or was one.
+type nbdDevice struct {
+	opt      mkdevOptions
+	node     deviceNode
+	boss     *supervise.Supervisor // nil: none
+	image    string                // where it lies, without secrets
+	identity string
+	size     int64 // in whole sectors
+	server   *nbd.Server
+	log      *slog.Logger
+
+	device  *nbddev.Device
+	serving *nbddev.Serving
+	claim   *claim.Claim
+	taken   bool // over from another process
+}
+
+// mkdevNBD serves the image to the kernel until it is told to end, the device is
+// detached, or another process takes over.
+func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, opt mkdevOptions) (err error) {
+	from, err := startLazy(ctx, std, opt.lazy)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	from.whole = true // what is behind a device is known for sure when it is attached
+	img, err := from.open(ctx, in)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	d := &nbdDevice{
+		opt:      opt,
+		node:     at,
+		boss:     boss,
+		image:    http.Redact(in),
+		identity: identityPrefix + hex.EncodeToString(img.identity()),
+		log:      from.log,
+	}
+	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
+	d.size = size
+	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: size, Reader: padded}}, nbd.Options{Log: from.log})
+	if err != nil {
+		return err
+	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	if err := d.announce(ctx, std); err != nil {
+		return errors.Join(err, d.end())
+	}
+	select {
+	case <-d.serving.Over():
+		return d.over()
+	case <-d.boss.GiveWay():
+		return d.giveWay()
+	case <-ctx.Done():
+		_ = notify.Send(notify.Stopping)
+		return d.end()
+	}
+}
+
+func (d *nbdDevice) config() nbddev.Config {
+	c := nbddev.Config{
+		Size:        d.size,
+		BlockSize:   int(d.opt.blockSize),
+		DeadTimeout: d.opt.deadTimeout,
+		Identity:    d.identity,
+	}
+	if t := d.opt.lazy.source.timeout; t != 0 {
+		c.Timeout = t + nbdMargin
+	}
+	return c
+}
+
+// connections is how many the kernel gets. Only with a single one does it wait for
+// answers for ever.
+func (d *nbdDevice) connections() int {
+	if d.opt.lazy.source.timeout == 0 {
+		return 1
+	}
+	return d.opt.connections
+}
+
+func (d *nbdDevice) serve(links []*nbddev.Link) {
+	d.serving = nbddev.Serve(links, func(ctx context.Context, c net.Conn) error {
+		return d.server.ServeKernel(ctx, c, "")
+	})
+}
+
+// announce waits until the device can be used, makes the link, and says so.
+func (d *nbdDevice) announce(ctx context.Context, std streams) error {
+	if err := d.device.Announced(ctx); err != nil {
+		return err
+	}
+	if err := d.node.make(d.device.Path); err != nil {
+		return err
+	}
+	if err := d.boss.Leave(d.legacy(nil)); err != nil {
+		return err
+	}
+	if n := nbddev.MaxPartitions(); n == 0 {
+		d.log.Warn("the kernel shows no partitions: its nbd driver was loaded with max_part=0")
+	}
+	if d.boss != nil && d.taken { // it was said already
+		d.log.Info("device is served again", "device", d.device.Path)
+		return nil
+	}
+	return announce(std, "Attached: "+d.device.Path, notify.Ready, "DEVICE="+d.device.Path)
+}
+
+// over tidies up after a device that somebody has detached, or that cannot be
+// served any more.
+func (d *nbdDevice) over() error {
+	if err := d.serving.Stop(); err != nil {
+		return errors.Join(err, d.claim.Leave())
+	}
+	return d.gone()
+}
+
+// gone removes what was there for the device.
+func (d *nbdDevice) gone() error {
+	d.node.remove(d.device.Path)
+	return d.claim.Release()
+}
+
+// end detaches the device. One in use stays and waits for the next process.
+func (d *nbdDevice) end() error {
+	err := d.device.Detach()
+	stopped := d.serving.Stop()
+	if err == nil {
+		return errors.Join(stopped, d.gone())
+	}
+	var used *nbddev.InUseError
+	if errors.As(err, &used) {
+		err = fmt.Errorf("%w; its reads wait %v for mkdev of the same image", err, d.opt.deadTimeout)
+	}
+	return errors.Join(err, d.claim.Leave())
+}

@@ -1,0 +1,166 @@
+//go:build linux
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"caravel/internal/origin"
+)
+
+// TestServeFolder serves each disk image of a folder, and what is named beside it.
+func TestServeFolder(t *testing.T) {
+	need(t, "nbdcopy", "nbdinfo")
+	a, b, other := newDisk(t, 300_000), newDisk(t, 200_000), newDisk(t, 100_000)
+	dir := t.TempDir()
+	for name, d := range map[string]*disk{"zebra": a, "ant": b} {
+		writeFile(t, filepath.Join(dir, name+".caibx"), read(t, d.index))
+	}
+	plain := writeFile(t, filepath.Join(dir, "plain.img"), other.data)
+	out := filepath.Join(t.TempDir(), "out")
+	server, uri := startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), "--store="+a.store, "--store="+b.store, dir, plain)
+	for name, want := range map[string][]byte{"": b.data, "ant": b.data, "zebra": a.data, "plain": other.data} {
+		must(t, "nbdcopy", export(uri, name), out)
+		holds(t, out, want)
+	}
+	server.ends(syscall.SIGTERM, soon)
+
+	double := writeFile(t, filepath.Join(t.TempDir(), "ant.img"), nil)
+	complaintOf(t, run(t, caravel, "nbd-server", "--listen=127.0.0.1:0", dir, double), 2, filepath.Join(dir, "ant.caibx"), double, `"ant"`)
+	complaint(t, run(t, caravel, "nbd-server", "--listen=127.0.0.1:0", t.TempDir()), "no *.caibx")
+}
+
+// TestUnlisted exports are there for who knows their names.
+func TestUnlisted(t *testing.T) {
+	need(t, "nbdinfo")
+	d := newDisk(t, 10_000)
+	_, uri := startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), "--unlisted", d.index)
+	if r := run(t, "nbdinfo", "--list", uri); r.status == 0 || strings.Contains(r.stdout, "disk") {
+		t.Errorf("status %d: %s", r.status, r.stdout)
+	}
+	must(t, "nbdinfo", export(uri, "disk"))
+}
+
+// TestPIDFile is there as long as clients can connect.
+func TestPIDFile(t *testing.T) {
+	d := newDisk(t, 10_000)
+	path := filepath.Join(t.TempDir(), "pid")
+	server, _ := startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), "--pid-file", path, d.index)
+	holds(t, path, fmt.Appendln(nil, server.cmd.Process.Pid))
+	server.ends(syscall.SIGTERM, soon)
+	absent(t, path)
+	complaint(t, run(t, caravel, "nbd-server", "--socket", filepath.Join(shortDir(t), "s"), "--pid-file", filepath.Join(path, "pid"), d.index), "--pid-file", path)
+}
+
+// TestUsualPort needs no flag.
+func TestUsualPort(t *testing.T) {
+	need(t, "nbdinfo")
+	d := newDisk(t, 10_000)
+	server := start(t, caravel, "nbd-server", d.index)
+	select {
+	case line := <-server.lines:
+		if line != "Serving: nbd://127.0.0.1:10809" {
+			t.Errorf("says %s", line)
+		}
+		must(t, "nbdinfo", "nbd://localhost/disk")
+	case <-server.exited:
+		if !strings.Contains(server.stderr.String(), "in use") {
+			t.Errorf("ended: %s", server.stderr)
+		}
+	}
+}
+
+// TestSocketActivation serves on sockets that were passed, whatever the flags say.
+func TestSocketActivation(t *testing.T) {
+	need(t, "systemd-socket-activate", "nbdcopy")
+	d := newDisk(t, 300_000)
+	socket := filepath.Join(shortDir(t), "s")
+	unused := filepath.Join(shortDir(t), "unused")
+	// Two sockets; the server starts with the first client.
+	server := start(t, "systemd-socket-activate", "-l", socket, "-l", freePort(t), "--fdname=one:two",
+		caravel, "nbd-server", "--socket="+unused, "--tls-required=no", d.index)
+	out := filepath.Join(t.TempDir(), "out")
+	eventually(t, "somebody listens", func() bool { _, err := os.Lstat(socket); return err == nil })
+	must(t, "nbdcopy", "nbd+unix:///?socket="+socket, out)
+	holds(t, out, d.data)
+	if uri := server.expect("Serving: "); uri != "nbd+unix:///?socket="+socket {
+		t.Errorf("serving %s", uri)
+	}
+	must(t, "nbdcopy", server.expect("Serving: "), out)
+	holds(t, out, d.data)
+	absent(t, unused)
+	server.ends(syscall.SIGTERM, soon)
+	if _, err := os.Lstat(socket); err != nil {
+		t.Errorf("the service manager's socket is gone: %v", err)
+	}
+
+	// What is passed and is no socket is named.
+	f, err := os.Open(d.image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := runWith(t, func(cmd *exec.Cmd) { cmd.ExtraFiles = []*os.File{f} },
+		"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=odd exec "$0" nbd-server "$1"`, caravel, d.index)
+	complaint(t, r, "odd", "socket")
+}
+
+// freePort is an address that was free a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	return strings.TrimPrefix(deadURL(t), "http://")
+}
+
+// TestLocalMap tells over NBD what can be read without a network: nothing but
+// zeros at first, then what was read, in the next run, too.
+func TestLocalMap(t *testing.T) {
+	need(t, "nbdinfo", "qemu-io")
+	r := recipe{seed: 3, size: 4_000_000, kind: "random"}
+	d := cut(t, func(path string) { r.write(t, path) })
+	o := serveDir(t, d.dir, origin.Options{})
+	cache := filepath.Join(t.TempDir(), "cache")
+	local := func(uri string) (size int) {
+		for line := range strings.Lines(must(t, "nbdinfo", "--map=caravel:cached", uri)) {
+			if f := strings.Fields(line); f[2] == "1" {
+				n, err := strconv.Atoi(f[1])
+				if err != nil {
+					t.Fatalf("%v in %s", err, line)
+				}
+				size += n
+			}
+		}
+		return size
+	}
+	flags := []string{"--no-sweep", "--profile=none", "--cache-dir=" + cache, "--socket"}
+	server, uri := startNBD(t, append(flags, filepath.Join(shortDir(t), "s"), o.URL()+"/disk.caibx")...)
+	if n := local(uri); n != 0 {
+		t.Errorf("%d bytes are local at first", n)
+	}
+	must(t, "qemu-io", "-r", "-f", "raw", "-c", "read 1M 512k", uri)
+	before := o.Counts().Requests
+	n := local(uri)
+	if n < 512<<10 || n > 3<<20 {
+		t.Errorf("%d bytes are local after a read of 512 KiB", n)
+	}
+	if o.Counts().Requests != before {
+		t.Error("asking what is local went over the network")
+	}
+	server.ends(syscall.SIGTERM, soon)
+
+	_, uri = startNBD(t, append(flags, filepath.Join(shortDir(t), "s"), o.URL()+"/disk.caibx")...)
+	if again := local(uri); again < n {
+		t.Errorf("%d bytes are local in the next run, %d were", again, n)
+	}
+	// From a store on this machine all is.
+	_, uri = startNBD(t, append(flags, filepath.Join(shortDir(t), "s"), d.index)...)
+	if n := local(uri); n != len(d.data) {
+		t.Errorf("%d bytes of a store here are local, of %d", n, len(d.data))
+	}
+}

@@ -1,0 +1,151 @@
+package nbd_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"caravel/nbd"
+)
+
+// A kernel is one end of a connection that ServeKernel has the other end of.
+type kernel struct {
+	*testing.T
+	net.Conn
+	stop context.CancelFunc
+	done chan error // what ServeKernel returned
+}
+
+func kernelOf(t *testing.T, r nbd.Reader, size int64) *kernel {
+	t.Helper()
+	s, err := nbd.NewServer([]nbd.Export{{Name: "disk", Size: size, Reader: r}}, nbd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	k := &kernel{t, ours, cancel, make(chan error, 1)}
+	go func() { k.done <- s.ServeKernel(ctx, theirs, "disk") }()
+	t.Cleanup(func() { ours.Close() })
+	return k
+}
+
+// ask sends a request as the kernel does, in one piece.
+func (k *kernel) ask(kind uint16, cookie, off uint64, n uint32) {
+	k.Helper()
+	b := binary.BigEndian.AppendUint32(nil, 0x25609513)
+	b = binary.BigEndian.AppendUint16(b, 0)
+	b = binary.BigEndian.AppendUint16(b, kind)
+	b = binary.BigEndian.AppendUint64(b, cookie)
+	b = binary.BigEndian.AppendUint64(b, off)
+	b = binary.BigEndian.AppendUint32(b, n)
+	if _, err := k.Write(b); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// answered reads one reply with n bytes.
+func (k *kernel) answered(cookie uint64, code uint32, want []byte) {
+	k.Helper()
+	b := make([]byte, 16+len(want))
+	if _, err := io.ReadFull(k, b); err != nil {
+		k.Fatal(err)
+	}
+	if m := binary.BigEndian.Uint32(b); m != 0x67446698 {
+		k.Fatalf("magic %#x, want that of a simple reply", m)
+	}
+	if got := binary.BigEndian.Uint32(b[4:]); got != code {
+		k.Errorf("error %d, want %d", got, code)
+	}
+	if got := binary.BigEndian.Uint64(b[8:]); got != cookie {
+		k.Errorf("cookie %d, want %d", got, cookie)
+	}
+	if !bytes.Equal(b[16:], want) {
+		k.Errorf("other bytes than the %d wanted", len(want))
+	}
+}
+
+func (k *kernel) ends(want error) {
+	k.Helper()
+	if err := <-k.done; !errors.Is(err, want) {
+		k.Errorf("ends with %v, want %v", err, want)
+	}
+}
+
+func TestServeKernel(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(k *kernel)
+		want error
+	}{
+		"detached": {func(k *kernel) { k.ask(cmdDisc, 0, 0, 0) }, nil},
+		"lost":     {func(k *kernel) { k.Close() }, io.EOF},
+		"stopped":  {func(k *kernel) { k.stop() }, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := kernelOf(t, patternReader{}, 1<<20)
+			k.ask(cmdRead, 1, 4096, 1000)
+			k.answered(1, 0, patterned(4096, 1000))
+			k.ask(cmdRead, 2, 1<<20, 1)
+			k.answered(2, einval, nil)
+			k.ask(cmdTrim, 3, 0, 512)
+			k.answered(3, eperm, nil)
+			tt.end(k)
+			k.ends(tt.want)
+		})
+	}
+}
+
+// TestServeKernelAnswers what it has taken before it lets go.
+func TestServeKernelAnswers(t *testing.T) {
+	reading, may := make(chan struct{}), make(chan struct{})
+	k := kernelOf(t, readerFunc(func(ctx context.Context, p []byte, off int64) (int, error) {
+		close(reading)
+		<-may
+		return patternReader{}.ReadAt(ctx, p, off)
+	}), 1<<20)
+	k.ask(cmdRead, 7, 0, 512)
+	<-reading
+	k.stop()
+	close(may)
+	k.answered(7, 0, patterned(0, 512))
+	k.ends(context.Canceled)
+}
+
+func TestServeKernelRefuses(t *testing.T) {
+	k := kernelOf(t, patternReader{}, 1<<20)
+	if _, err := k.Write([]byte("no request, but long enough to be one")); err == nil {
+		k.Close()
+	}
+	if err := <-k.done; err == nil || !strings.Contains(err.Error(), "magic") {
+		t.Errorf("got %v", err)
+	}
+	s, err := nbd.NewServer([]nbd.Export{{Name: "disk", Reader: patternReader{}}}, nbd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	if err := s.ServeKernel(t.Context(), theirs, "other"); err == nil || !strings.Contains(err.Error(), `"other"`) {
+		t.Errorf("unknown export: %v", err)
+	}
+}
+
+// TestServeKernelInTheMiddle says so if part of a request was taken: nobody can
+// go on with the connection.
+func TestServeKernelInTheMiddle(t *testing.T) {
+	k := kernelOf(t, patternReader{}, 1<<20)
+	k.ask(cmdRead, 1, 0, 512)
+	k.answered(1, 0, patterned(0, 512))
+	if _, err := k.Write(make([]byte, 5)); err != nil {
+		t.Fatal(err)
+	}
+	k.stop()
+	if err := <-k.done; err == nil || !strings.Contains(err.Error(), "5 bytes of a request") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,94 @@
+package nbd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/pojntfx/go-nbd/pkg/protocol"
+)
+
+// payload reads what a WRITE carries: into the memory that admit has found for
+// it, or past one that is refused.
+func (c *conn) payload(j *job) error {
+	n := int(j.Length)
+	if c.in.Buffered() < n {
+		c.flush()
+	}
+	var err error
+	if j.error != 0 {
+		_, err = c.in.Discard(n)
+	} else if n > 0 {
+		if j.shared > 0 {
+			c.payloadBy.Store(allowed(n))
+			defer c.payloadBy.Store(0)
+		}
+		_, err = io.ReadFull(c.in, c.srv.payload(j))
+	}
+	if err == nil {
+		return nil
+	}
+	c.srv.memory.give(j.shared)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("nbd: payload of a write: %w", err)
+}
+
+// waits reports whether j is for the disk to answer, which takes its time.
+func (c *conn) waits(j *job) bool {
+	if c.export.writer == nil || j.error != 0 {
+		return false
+	}
+	switch j.Type {
+	case cmdFlush, cmdTrim, cmdWriteZeroes:
+		return true
+	case protocol.TRANSMISSION_TYPE_REQUEST_WRITE:
+		return j.CommandFlags&cmdFlagFUA != 0
+	}
+	return false
+}
+
+// change does what j changes, and makes the reply.
+func (c *conn) change(j *job) {
+	err := c.write(j)
+	if err == nil && (j.Type == cmdFlush || j.CommandFlags&cmdFlagFUA != 0) {
+		err = c.export.writer.Flush(c.life)
+	}
+	if err == nil {
+		j.simple()
+		return
+	}
+	if c.life.Err() == nil && c.srv.said.First(c.export.Name+": "+err.Error()) {
+		c.log.Warn("nbd: write failed", "command", j.Type, "offset", int64(j.Offset), "length", j.Length, "err", err)
+	}
+	message := "not written"
+	j.error = errIO
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		message = "no space left"
+		j.error = errNoSpace
+	}
+	if c.structured {
+		j.chunkError(-1, message)
+	} else {
+		j.simple()
+	}
+}
+
+func (c *conn) write(j *job) error {
+	w, off, n := c.export.writer, int64(j.Offset), int64(j.Length)
+	switch {
+	case n == 0 || j.Type == cmdFlush:
+		return nil
+	case j.Type == cmdTrim:
+		return w.Discard(c.life, off, n)
+	case j.Type == cmdWriteZeroes:
+		return w.Zero(c.life, off, n, j.CommandFlags&cmdFlagNoHole != 0)
+	}
+	done, err := w.WriteAt(c.life, j.bytes(), off)
+	if err == nil && done < int(n) {
+		err = io.ErrShortWrite
+	}
+	return err
+}
