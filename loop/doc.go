@@ -11,7 +11,8 @@
 // the kernel reads the device at once (partitions, udev's scan); nothing in
 // the process reads, maps or mounts the device; and the device is detached
 // before the mount is taken away. The calls of this package block a thread
-// and never the whole runtime.
+// and never the whole runtime. A process that is killed while it attaches such
+// a file ends: the thread that waits for its mount then has nothing that keeps it.
 //
 // A device has whole sectors, and the kernel drops the rest of a file that
 // does not end with one: give it a file that does, see package sector.

@@ -313,6 +313,9 @@ func TestMain(m *testing.M) {
 		daemon(dir)
 		return
 	}
+	if dir := os.Getenv("LOOP_TEST_STUCK"); dir != "" {
+		attachStuck(dir)
+	}
 	if image := os.Getenv("LOOP_TEST_SERVE"); image != "" {
 		serve(image)
 		return
