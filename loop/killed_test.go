@@ -71,9 +71,7 @@ func TestKilledWhileAttaching(t *testing.T) {
 	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("it cannot be killed")
-		if err := unix.Unmount(dir, unix.MNT_FORCE); err != nil {
-			t.Fatal(err)
-		}
+		_ = unix.Unmount(dir, unix.MNT_FORCE) // busy, but aborted
 		<-ended
 	}
 }

@@ -53,6 +53,10 @@ its path by then in its place. Reads under way when it was killed go on --timeou
 and 10 s later at most. A device in use is not detached at the end, but waits in
 the same way.
 
+A loop device ends with mkdev, and reads of one in use fail then. With --supervise
+(Linux 6.9) it goes on in the same way when the process that serves it is killed or
+replaced, and reads under way go on at once; that process's parent must live.
+
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
 			"caravel mkdev --supervise http://host/disk.caibx /dev/golden",
@@ -131,7 +135,7 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	if w == nil && opt.supervise {
 		return superviseMkdev(ctx, std, opt)
 	}
-	if opt.via == viaLoop {
+	if opt.via == viaLoop || leftHeld(w) != nil {
 		return mkdevLoop(ctx, std, in, at, w, "", opt)
 	}
 	missing := needNBD(ctx)
@@ -145,7 +149,7 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 }
 
 // noNBD says why the device is a loop device.
-const noNBD = "a loop device is used, as the kernel has no nbd driver; it does not outlive this process"
+const noNBD = "a loop device is used, as the kernel has no nbd driver"
 
 // needNBD makes sure of the kernel's driver.
 func needNBD(ctx context.Context) error {
