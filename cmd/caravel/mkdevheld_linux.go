@@ -20,6 +20,7 @@ type heldDevice struct {
 	*loopDevice
 	lent *os.File // the part of the mount
 	turn *fusefs.Turn
+	said bool // that it is attached
 }
 
 // heldState is what the next worker has to know. The kernel asks nobody again for
@@ -29,6 +30,7 @@ type heldState struct {
 	Identity string `json:"identity"`
 	Name     string `json:"name"`
 	Size     int64  `json:"size"`
+	Said     bool   `json:"said"` // that it is attached
 }
 
 // leftHeld is what the worker before has left of a loop device; nil if it left
@@ -49,20 +51,10 @@ func leftHeld(boss *supervise.Supervisor) *heldState {
 // the kernel has no such mounts; then nothing has changed.
 func (d *loopDevice) held(ctx context.Context, std streams) error {
 	h := &heldDevice{loopDevice: d}
-	left := leftHeld(d.boss)
-	if left == nil {
-		if err := h.hold(); err != nil {
-			return err
-		}
-	} else if err := h.takeOver(*left); err != nil {
+	if err := h.begin(); err != nil {
 		return err
 	}
-	if err := h.found(ctx); err != nil {
-		return errors.Join(err, h.end())
-	}
-	if left != nil { // it was said already
-		d.log.Info("device is served again", "device", d.device.Path)
-	} else if err := d.announce(std, "it outlives a crash of the process that serves it, not of its supervisor too"); err != nil {
+	if err := h.show(ctx, std); err != nil {
 		return errors.Join(err, h.end())
 	}
 	select {
@@ -76,9 +68,36 @@ func (d *loopDevice) held(ctx context.Context, std streams) error {
 	}
 }
 
-// hold mounts the file and attaches it, serves it, and leaves both to the
-// supervisor. Of the threads of this process, only that of loop.Attach waits for
-// the mount, with nothing that keeps it.
+// begin attaches the image, or goes on with the device that is attached to it.
+func (h *heldDevice) begin() error {
+	if left := leftHeld(h.boss); left != nil {
+		return h.takeOver(*left)
+	}
+	return h.hold()
+}
+
+// show lets the device be found, and says once that it is there. Before that, it
+// is the supervisor's: whoever reads it then may count on it.
+func (h *heldDevice) show(ctx context.Context, std streams) error {
+	if err := h.found(ctx); err != nil {
+		return err
+	}
+	if h.said {
+		h.log.Info("device is served again", "device", h.device.Path)
+		return nil
+	}
+	if err := h.leave(); err != nil {
+		return err
+	}
+	if err := h.announce(std, "it outlives a crash of the process that serves it, not of its supervisor too"); err != nil {
+		return err
+	}
+	h.said = true
+	return h.leave()
+}
+
+// hold mounts the file, serves it, and attaches it. Of the threads of this
+// process, only that of loop.Attach waits for the mount, with nothing that keeps it.
 func (h *heldDevice) hold() (err error) {
 	dir, err := os.MkdirTemp("", "caravel-mkdev")
 	if err != nil {
@@ -96,19 +115,14 @@ func (h *heldDevice) hold() (err error) {
 	if h.turn, err = fusefs.ServeFile(h.lent, h.file, h.mountOptions()); err != nil {
 		return err
 	}
-	if err := h.attach(mount.Dir); err != nil {
-		return err
-	}
-	if err := h.leave(); err != nil {
-		return errors.Join(err, h.device.Detach())
-	}
-	return nil
+	return h.attach(mount.Dir)
 }
 
 // takeOver goes on with the device that another worker has left.
 func (h *heldDevice) takeOver(left heldState) (err error) {
 	files := h.boss.Legacy.Files
 	defer files[1].Close()
+	h.said = left.Said
 	is := h.state(left.Loop)
 	switch {
 	case is.Identity != left.Identity:
@@ -125,7 +139,7 @@ func (h *heldDevice) takeOver(left heldState) (err error) {
 }
 
 func (h *heldDevice) state(device string) heldState {
-	return heldState{Loop: device, Identity: h.identity, Name: h.file.Name, Size: h.file.Size}
+	return heldState{Loop: device, Identity: h.identity, Name: h.file.Name, Size: h.file.Size, Said: h.said}
 }
 
 // leave has the supervisor keep the device.
