@@ -84,7 +84,11 @@ func attachByHelper(dir string, opt Options) (int, error) {
 		return -1, err
 	}
 	theirs.Close()
-	return receiveFD(pair[0])
+	fd, _, err := receiveFD(pair[0], 1, 0)
+	if err != nil {
+		return -1, fmt.Errorf("fusermount3: %w", err)
+	}
+	return fd, nil
 }
 
 func helperPath() (string, error) {
@@ -115,23 +119,30 @@ func escapeOption(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(s)
 }
 
-func receiveFD(socket int) (int, error) {
-	var b [1]byte
+// receiveFD takes a descriptor from a socket, and up to n bytes that came with it.
+func receiveFD(socket, n, flags int) (fd int, with []byte, err error) {
+	with = make([]byte, n)
 	control := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(socket, b[:], control, unix.MSG_CMSG_CLOEXEC)
+	n, oobn, flags, _, err := unix.Recvmsg(socket, with, control, flags|unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
-		return -1, fmt.Errorf("fusermount3: %w", err)
+		return -1, nil, err
 	}
-	messages, err := unix.ParseSocketControlMessage(control[:n])
+	messages, err := unix.ParseSocketControlMessage(control[:oobn])
 	if err != nil || len(messages) != 1 {
-		return -1, errors.New("fusermount3: gave no descriptor")
+		return -1, nil, errNoDescriptor
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil || len(fds) != 1 {
-		return -1, errors.New("fusermount3: gave no descriptor")
+		return -1, nil, errNoDescriptor
 	}
-	return fds[0], nil
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		unix.Close(fds[0])
+		return -1, nil, errors.New("message is too long")
+	}
+	return fds[0], with[:n], nil
 }
+
+var errNoDescriptor = errors.New("gave no descriptor")
 
 // detach unmounts what is on dir. Of flags, the helper knows MNT_DETACH only.
 func detach(dir string, flags int) error {

@@ -80,6 +80,32 @@
 // The number of a node is that of the tree's entry: nothing is kept here of what
 // the kernel knows, and nothing needs forgetting.
 //
+// # When the process dies
+//
+// A mount whose process was killed fails all reads, for good: who had the file
+// open, and a file system on a loop device of it, has lost it. A held mount of one
+// file does not, as long as some process keeps a part in it, best one that does
+// nothing else; the processes that serve take it up one after the other:
+//
+//	h, err := fusefs.Hold(dir, fusefs.Options{})
+//	lent, err := h.Lend()
+//	…
+//	t, err := fusefs.ServeFile(lent, file, fusefs.Options{}) // wherever lent was sent
+//	<-t.Done()
+//
+// When that is killed, or [Turn.Leave] ends it for a newer program, readers wait.
+// The next one has the kernel send again what was taken and not answered
+// (FUSE_NOTIFY_RESEND, Linux 6.9), and they go on: a mounted ext4 notices nothing,
+// 16 readers past the page cache got each byte right over 600 kills, and the
+// longest read took as long as the new process to begin, some 0.1 s.
+//
+// What is lost with a process must not matter to the next: so there is one Reader
+// for all who have the file open, the file is node 2 for ever, and there is no
+// passthrough. Nor may a process that is being killed fail a request that it still
+// takes, see newExchange: for that, requests are read by a loop of our own here,
+// and the library does the rest. That costs 3 to 6 µs of the processor more than
+// the library's own loop does for a read (of 20 to 30), as each makes garbage.
+//
 // # Figures
 //
 // Two shared cores, Linux 6.18, ±30 %. A file of 512 MiB in memory, fio:

@@ -26,6 +26,7 @@ type Options struct {
 	MaxReadAhead  int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
 	MaxBackground int          // read-ahead requests in flight; 0: 64
 	Passthrough   int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
+	AsyncDirect   bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
 	Debug         bool         // log each request at level debug
 	Log           *slog.Logger // nil: discard
 }
@@ -124,32 +125,42 @@ func (m *Mount) newServer(fd int, opt Options) (*fuse.Server, error) {
 	m.control = os.NewFile(uintptr(second), "/dev/fuse")
 	m.fs.serving().alive = m.alive
 
-	var without uint64
-	if opt.Passthrough < 0 { // which counts as one of the two levels that may be stacked
-		without = fuse.CAP_PASSTHROUGH
-	}
 	// Mounted already: the library takes the descriptor in place of a path.
-	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), &fuse.MountOptions{
-		MaxWrite:      maxRead,
-		MaxReadAhead:  opt.MaxReadAhead,
-		MaxBackground: opt.MaxBackground,
-		DisableXAttrs: !m.fs.hasXAttrs(),
-		EnableAcl:     m.fs.hasACLs(),
-		// Data is written, not spliced; the attempt would cost a pipe a read.
-		DisableSplice:            true,
-		ExplicitDataCacheControl: true,
-		EnableSymlinkCaching:     true,
-		DisabledCapabilities:     without,
-		Debug:                    opt.Debug,
-		// It speaks of requests whose process died meanwhile, and the like.
-		Logger:       slog.NewLogLogger(opt.Log.Handler(), slog.LevelDebug),
-		PanicHandler: m.panicked,
-	})
+	server, err := fuse.NewServer(m.fs, fmt.Sprintf("/dev/fd/%d", fd), opt.serverOptions(m.fs, m.panicked))
 	if err != nil {
 		m.control.Close()
 		return nil, fmt.Errorf("fusefs: %s: %w", m.Dir, err)
 	}
 	return server, nil
+}
+
+// serverOptions are the library's for a server of fs.
+func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *fuse.MountOptions {
+	var without uint64
+	if o.Passthrough < 0 { // which counts as one of the two levels that may be stacked
+		without = fuse.CAP_PASSTHROUGH
+	}
+	var further uint64
+	if o.AsyncDirect {
+		further = fuse.CAP_ASYNC_DIO
+	}
+	return &fuse.MountOptions{
+		MaxWrite:      maxRead,
+		MaxReadAhead:  o.MaxReadAhead,
+		MaxBackground: o.MaxBackground,
+		DisableXAttrs: !fs.hasXAttrs(),
+		EnableAcl:     fs.hasACLs(),
+		// Data is written, not spliced; the attempt would cost a pipe a read.
+		DisableSplice:            true,
+		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true,
+		ExtraCapabilities:        further,
+		DisabledCapabilities:     without,
+		Debug:                    o.Debug,
+		// It speaks of requests whose process died meanwhile, and the like.
+		Logger:       slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		PanicHandler: panicked,
+	}
 }
 
 func (m *Mount) panicked(what any) fuse.Status {
@@ -201,9 +212,12 @@ func setReadAhead(dev uint64, bytes int) error {
 }
 
 // alive reports whether the kernel still has the mount.
-func (m *Mount) alive() bool {
+func (m *Mount) alive() bool { return connected(m.control) }
+
+// connected reports whether the kernel still has the mount of a connection.
+func connected(connection *os.File) bool {
 	alive := false
-	conn, err := m.control.SyscallConn()
+	conn, err := connection.SyscallConn()
 	if err != nil {
 		return false
 	}

@@ -29,6 +29,14 @@ func TestMain(m *testing.M) {
 		daemon(dir)
 		return
 	}
+	if size := os.Getenv("FUSEFS_TEST_TURN"); size != "" {
+		turn(size)
+		return
+	}
+	if path := os.Getenv("FUSEFS_TEST_READ"); path != "" {
+		readers(path)
+		return
+	}
 	if path := os.Getenv("FUSEFS_TEST_MAP"); path != "" {
 		if err := printMapped(path); err != nil {
 			panic(err)
@@ -67,6 +75,16 @@ func startDaemon(t *testing.T, program, dir string, as *syscall.Credential) proc
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "FUSEFS_TEST_DAEMON="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	p := started(t, cmd)
+	line, err := p.out.ReadString('\n')
+	if line != "mounted\n" {
+		t.Fatalf("daemon: %q, %v", line, err)
+	}
+	return p
+}
+
+func started(t testing.TB, cmd *exec.Cmd) process {
+	t.Helper()
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -79,12 +97,7 @@ func startDaemon(t *testing.T, program, dir string, as *syscall.Credential) proc
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p := process{cmd, stdin, bufio.NewReader(stdout)}
-	line, err := p.out.ReadString('\n')
-	if line != "mounted\n" {
-		t.Fatalf("daemon: %q, %v", line, err)
-	}
-	return p
+	return process{cmd, stdin, bufio.NewReader(stdout)}
 }
 
 func inTime(t *testing.T, what string, done <-chan struct{}) {

@@ -142,7 +142,9 @@ func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 	if in.NodeId != fileNode {
 		return fuse.Status(unix.EISDIR)
 	}
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	// A process that is started while this one has the file open closes it: should
+	// it be the one who is to serve the file, nobody would answer a flush.
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 	r := f.file.Reader
 	if f.file.Open != nil {
 		r = f.file.Open()
@@ -167,7 +169,8 @@ func (f *oneFile) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 }
 
-// Flush has nothing to do; ENOSYS saves a round trip at each close.
+// Flush has nothing to do; ENOSYS saves a round trip at each close where the
+// kernel does not know FOPEN_NOFLUSH (before Linux 5.16).
 func (f *oneFile) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
 func (f *oneFile) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ type requests struct {
 	said  hush.Texts
 
 	running sync.RWMutex // held for reading by each request
+	leaving atomic.Bool  // nothing that has to wait is answered any more
 }
 
 func newRequests(log *slog.Logger) *requests {
@@ -39,6 +41,7 @@ func (s *requests) begin(signal <-chan struct{}, pid uint32) *call {
 	s.running.RLock()
 	if s.life.Err() != nil {
 		s.running.RUnlock()
+		s.abandon()
 		return nil
 	}
 	return &call{life: s.life, signal: signal, gone: func() bool { return dying(pid) || !s.alive() }}
@@ -73,8 +76,15 @@ func (s *requests) fill(signal <-chan struct{}, pid uint32, file named, r Reader
 	if ctx == nil {
 		return fuse.EIO
 	}
-	defer s.finish(ctx)
+	status := s.read(ctx, file, r, p, off)
+	s.finish(ctx)
+	if status != fuse.OK {
+		s.abandon()
+	}
+	return status
+}
 
+func (s *requests) read(ctx *call, file named, r Reader, p []byte, off int64) fuse.Status {
 	n, err := r.ReadAt(ctx, p, off)
 	switch {
 	case n == len(p):
@@ -98,6 +108,21 @@ func (s *requests) stop() <-chan struct{} {
 		close(none)
 	}()
 	return none
+}
+
+// leave cancels the requests that run, and returns when none does. Those and all
+// that come stay unanswered, so that another process can answer them.
+func (s *requests) leave() {
+	s.leaving.Store(true)
+	s.end()
+	s.running.Lock() // for good
+}
+
+// abandon never returns if the requests are another process's to answer.
+func (s *requests) abandon() {
+	if s.leaving.Load() {
+		select {}
+	}
 }
 
 // dying reports whether the thread pid is being killed or is no more. A

@@ -43,15 +43,6 @@ const tries = 100
 func Attach(path string, opt Options) (*Device, error) {
 	opt.SectorSize = cmp.Or(opt.SectorSize, 512)
 	opt.Name = cmp.Or(opt.Name, path)
-	// Not os.Open: the runtime would poll a file that may be our own.
-	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("loop: %s: %w", path, err)
-	}
-	defer unix.Close(file)
-	if err := check(file, opt.SectorSize); err != nil {
-		return nil, fmt.Errorf("loop: %s: %w", path, err)
-	}
 	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("loop: /dev/loop-control: %w%s", err, hint(err))
@@ -59,7 +50,7 @@ func Attach(path string, opt Options) (*Device, error) {
 	defer unix.Close(control)
 
 	for range tries {
-		d, err := attachFree(control, config(file, opt))
+		d, err := attachFree(control, path, opt)
 		if errors.Is(err, unix.EBUSY) {
 			continue // someone took it between the two calls
 		}
@@ -109,26 +100,42 @@ func config(file int, opt Options) *unix.LoopConfig {
 	return c
 }
 
-// attachFree configures the device that the kernel calls free, in one step.
-func attachFree(control int, c *unix.LoopConfig) (*Device, error) {
+// attachFree makes the device that the kernel calls free one of the file at path.
+func attachFree(control int, path string, opt Options) (*Device, error) {
 	n, err := unix.IoctlRetInt(control, unix.LOOP_CTL_GET_FREE)
 	if err != nil {
 		return nil, fmt.Errorf("no free device: %w", err)
 	}
 	name := "loop" + strconv.Itoa(n)
-	path := "/dev/" + name
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	device := "/dev/" + name
+	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w%s", path, err, hint(err))
+		return nil, fmt.Errorf("%s: %w%s", device, err, hint(err))
 	}
-	if err := unix.IoctlLoopConfigure(fd, c); err != nil {
+	apart(fd, func() { err = configure(fd, path, opt) })
+	if err != nil {
 		unix.Close(fd)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY) {
-			return nil, fmt.Errorf("%s: %w; Linux 5.8 or later is needed", path, err)
-		}
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	return &Device{Path: path, name: name, sequence: sequence(name), fd: fd}, nil
+	return &Device{Path: device, name: name, sequence: sequence(name), fd: fd}, nil
+}
+
+// configure puts the file at path behind a device, in one step.
+func configure(device int, path string, opt Options) error {
+	// Not os.Open: the runtime would poll a file that may be our own.
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(file)
+	if err := check(file, opt.SectorSize); err != nil {
+		return err
+	}
+	err = unix.IoctlLoopConfigure(device, config(file, opt))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTTY) {
+		return fmt.Errorf("%w; Linux 5.8 or later is needed", err)
+	}
+	return err
 }
 
 const (

@@ -68,7 +68,7 @@ func write(t testing.TB, b []byte) (path string) {
 func attached(t testing.TB, r sector.Reader, size int64, opt loop.Options) *loop.Device {
 	t.Helper()
 	r, size = sector.Pad(r, size, max(512, opt.SectorSize))
-	m, err := fusefs.MountFile(t.TempDir(), fusefs.File{Name: "disk", Size: size, Reader: r}, fusefs.Options{})
+	m, err := fusefs.MountFile(t.TempDir(), fusefs.File{Name: "disk", Size: size, Reader: r}, fusefs.Options{AsyncDirect: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,6 +311,17 @@ func TestManyAtOnce(t *testing.T) {
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("LOOP_TEST_DAEMON"); dir != "" {
 		daemon(dir)
+		return
+	}
+	if dir := os.Getenv("LOOP_TEST_STUCK"); dir != "" {
+		attachStuck(dir)
+	}
+	if image := os.Getenv("LOOP_TEST_SERVE"); image != "" {
+		serve(image)
+		return
+	}
+	if path := os.Getenv("LOOP_TEST_READ"); path != "" {
+		readers(path, os.Getenv("LOOP_TEST_LIKE"))
 		return
 	}
 	os.Exit(m.Run())

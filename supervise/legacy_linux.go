@@ -14,7 +14,18 @@ import (
 type Legacy struct {
 	State []byte     // at most 4 KiB
 	Files []*os.File // at most 128
+
+	// Keep says that the files are no worse for what a worker did with them: each
+	// one gets them, also after a crash, until something else is left. The
+	// supervisor has them open as long, in this order, and closes them in it.
+	Keep bool
 }
+
+// The first byte of a message, as one of no bytes would be the end.
+const (
+	once = iota
+	kept
+)
 
 // What one message between supervisor and worker holds at most.
 const (
@@ -42,8 +53,11 @@ func send(c *net.UnixConn, l Legacy) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	// A message of no bytes would be the end.
-	if _, _, err := c.WriteMsgUnix(append([]byte{0}, l.State...), rights, nil); err != nil {
+	how := byte(once)
+	if l.Keep {
+		how = kept
+	}
+	if _, _, err := c.WriteMsgUnix(append([]byte{how}, l.State...), rights, nil); err != nil {
 		return fmt.Errorf("supervise: %w", err)
 	}
 	return nil
@@ -75,7 +89,7 @@ func receive(c *net.UnixConn) (Legacy, error) {
 		l.Close()
 		return Legacy{}, io.EOF
 	}
-	l.State = b[1:n]
+	l.State, l.Keep = b[1:n], b[0] == kept
 	return l, nil
 }
 

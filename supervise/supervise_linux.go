@@ -113,7 +113,6 @@ func (r *runner) one(ctx context.Context) (end, error) {
 	go w.listen(left)
 
 	var e end
-	var last *Legacy
 	stop := ctx.Done()
 	for left != nil {
 		select {
@@ -128,10 +127,8 @@ func (r *runner) one(ctx context.Context) (end, error) {
 				left = nil
 				break
 			}
-			if last != nil {
-				last.Close()
-			}
-			last, r.well = &l, true
+			r.legacy.Close()
+			r.legacy, r.well = l, true
 		case <-ended:
 			ended = nil // what it left is still to be read
 		}
@@ -149,15 +146,18 @@ func (r *runner) one(ctx context.Context) (end, error) {
 	e.how = e.state.String()
 	e.replaced = e.replaced && e.state.Success()
 	e.final = e.final || !r.well || e.state.Success() && !e.replaced
-	if last != nil {
-		r.legacy.Close()
-		r.legacy = *last
-	}
 	if !e.replaced {
-		r.legacy.Close() // nobody knows what it has read of its files
-		r.legacy.Files = nil
+		r.drop() // nobody knows what it has read of them
 	}
 	return e, nil
+}
+
+// drop closes the files that were left, unless they are to be kept.
+func (r *runner) drop() {
+	if !r.legacy.Keep {
+		r.legacy.Close()
+		r.legacy.Files = nil
+	}
 }
 
 // A worker runs.
@@ -189,9 +189,7 @@ func (r *runner) start() (*worker, error) {
 		ours.Close()
 		return nil, fmt.Errorf("supervise: %w", err)
 	}
-	// Its files are the new worker's from now on.
-	r.legacy.Close()
-	r.legacy.Files = nil
+	r.drop() // they are the new worker's from now on
 	return &worker{cmd, ours}, nil
 }
 

@@ -52,6 +52,9 @@ func work(how string) int {
 	os.Remove(f.Name())
 	fmt.Fprintf(f, "of %d", n)
 	l := supervise.Legacy{State: []byte(strconv.Itoa(n + 1)), Files: []*os.File{f}}
+	if l.Keep = how == "keeps" && n < 3; l.Keep && n > 0 {
+		l.Files = s.Legacy.Files
+	}
 	if err := s.Leave(l); err != nil {
 		fmt.Println(err)
 		return 3
@@ -159,6 +162,25 @@ func TestReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.worker(3, "files 0")
+	r.cancel()
+	<-r.done
+}
+
+// TestKept hands on files whatever happens, until others are left.
+func TestKept(t *testing.T) {
+	r := start(t, "keeps")
+	kill := func(pid int) {
+		t.Helper()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kill(r.worker(0, "files 0"))
+	kill(r.worker(1, `files 1 "of 0"`))
+	r.worker(2, `files 1 "of 0"`)
+	r.replace <- syscall.SIGHUP
+	kill(r.worker(3, `files 1 "of 0"`))
+	r.worker(4, "files 0")
 	r.cancel()
 	<-r.done
 }

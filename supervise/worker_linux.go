@@ -60,8 +60,8 @@ func (s *Supervisor) GiveWay() <-chan struct{} {
 	return s.giveWay
 }
 
-// Leave keeps l for the next worker in place of what was left before; it does not
-// close the files. Having left something once, the worker counts as well started:
+// Leave keeps l for the next worker in place of what was left before, whose files
+// the supervisor closes; those of l stay the caller's, too. Having left something once, the worker counts as well started:
 // it is started again if it crashes. It may be called on nil.
 func (s *Supervisor) Leave(l Legacy) error {
 	if s == nil {

@@ -55,6 +55,10 @@ its path by then in its place. Reads under way when it was killed go on --timeou
 and 10 s later at most. A device in use is not detached at the end, but waits in
 the same way.
 
+A loop device ends with mkdev, and reads of one in use fail then. With --supervise
+(Linux 6.9) it goes on in the same way when the process that serves it is killed or
+replaced, and reads under way go on at once; that process's parent must live.
+
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
 			"caravel mkdev --supervise http://host/disk.caibx /dev/golden",
@@ -105,6 +109,8 @@ func (o mkdevOptions) check(arguments int) error {
 		return usagef("want INDEX or FILE and perhaps NODE, not %d arguments", arguments)
 	case o.blockSize < 512 || o.blockSize > 4096 || o.blockSize&(o.blockSize-1) != 0:
 		return usagef("--block-size=%d: want 512, 1K, 2K or 4K", o.blockSize)
+	case o.via == viaLoop && o.overlay.file != "":
+		return usagef("--overlay: a loop device here is read-only; nbd-server has --overlay, too")
 	case o.connections > maxConnections:
 		return usagef("--connections=%d: want %d at most", o.connections, maxConnections)
 	}
@@ -134,10 +140,7 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	if w == nil && opt.supervise {
 		return superviseMkdev(ctx, std, opt)
 	}
-	if opt.via == viaLoop {
-		if opt.overlay.file != "" {
-			return usagef("--overlay: a loop device here is read-only; nbd-server has --overlay, too")
-		}
+	if opt.via == viaLoop || leftHeld(w) != nil {
 		return mkdevLoop(ctx, std, in, at, w, "", opt)
 	}
 	missing := needNBD(ctx)
@@ -151,7 +154,7 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 }
 
 // noNBD says why the device is a loop device.
-const noNBD = "a loop device is used, as the kernel has no nbd driver; it does not outlive this process"
+const noNBD = "a loop device is used, as the kernel has no nbd driver"
 
 // needNBD makes sure of the kernel's driver.
 func needNBD(ctx context.Context) error {

@@ -132,7 +132,7 @@ func detachDevice(ctx context.Context, node string) error {
 		return err
 	}
 	if all[i].PID != 0 {
-		return leftAlone(ctx, path)
+		return leftAlone(ctx, path, all[i].PID)
 	}
 	deviceNode{link: all[i].Link}.remove(path)
 	dir, err := claim.Lock(ctx, claim.Dir)
@@ -145,18 +145,31 @@ func detachDevice(ctx context.Context, node string) error {
 
 // endProcess has the process end that has a loop device, and with it the device.
 func endProcess(ctx context.Context, device string, pid int) error {
+	use := loopUse(device)
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		return fmt.Errorf("%s: process %d: %w", device, pid, err)
 	}
-	return leftAlone(ctx, device)
+	if err := leftAlone(ctx, device, pid); err != nil {
+		return err
+	}
+	if hasFile(device) && loopUse(device) == use {
+		return fmt.Errorf("%s: in use", device)
+	}
+	return nil
+}
+
+// loopUse is what tells one use of a loop device from the next.
+func loopUse(device string) string {
+	b, _ := os.ReadFile("/sys/block/" + filepath.Base(device) + "/diskseq")
+	return string(b)
 }
 
 // leftAlone waits until the process that had a device is done with it.
-func leftAlone(ctx context.Context, device string) error {
+func leftAlone(ctx context.Context, device string, pid int) error {
 	const limit = 10 * time.Second
 	for deadline := time.Now().Add(limit); ; {
 		r, err := claim.Find(claim.Dir, filepath.Base(device))
-		if err != nil || !r.Alive {
+		if err != nil || !r.Alive || r.PID != pid {
 			return nil
 		}
 		if time.Now().After(deadline) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,81 +19,143 @@ import (
 	"caravel/supervise"
 )
 
-// mkdevLoop stacks the device: image, file in a folder of our own, loop device,
-// link; it is taken down in the opposite order. When it is there, why says why it
-// is not another.
+// A loopDevice is an image that becomes a file, and a loop device of that.
+type loopDevice struct {
+	opt      mkdevOptions
+	node     deviceNode
+	boss     *supervise.Supervisor // nil: none
+	why      string                // it is no other device; "": it was asked for
+	image    string                // where it lies, without secrets
+	identity string                // "": not known for sure
+	file     fusefs.File
+	log      *slog.Logger
+
+	device *loop.Device
+	claim  *claim.Claim // nil: --list does not find it
+}
+
+// mkdevLoop shows the image by a loop device until it is told to end. With a
+// supervisor the device outlives this process, if the kernel can do that.
 func mkdevLoop(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, why string, opt mkdevOptions) (err error) {
 	from, err := startLazy(ctx, std, opt.lazy)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
+	from.whole = boss != nil // the next process has to know whether it is the same image
 	img, err := from.open(ctx, in)
 	if err != nil {
 		return err
 	}
 	defer img.Close()
+	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
+	d := &loopDevice{
+		opt:   opt,
+		node:  at,
+		boss:  boss,
+		why:   why,
+		image: http.Redact(in),
+		file: fusefs.File{
+			Name:    img.name,
+			Size:    size,
+			Mode:    0o400,
+			UID:     uint32(os.Geteuid()), // who is not root learns what takes root
+			ModTime: img.modTime,
+			Reader:  padded,
+		},
+		log: from.log,
+	}
+	if boss == nil {
+		return d.plain(ctx, std, "it does not outlive this process")
+	}
+	d.identity = identityPrefix + hex.EncodeToString(img.identity())
+	err = d.held(ctx, std)
+	if errors.Is(err, fusefs.ErrNoResend) {
+		d.why = cmp.Or(d.why, "a loop device is used")
+		return d.plain(ctx, std, "it does not outlive a crash, as "+fusefs.ErrNoResend.Error())
+	}
+	return err
+}
+
+func (d *loopDevice) mountOptions() fusefs.Options {
+	return fusefs.Options{FSName: d.image, AsyncDirect: true, Log: d.log}
+}
+
+// attach makes the device of the file in the folder dir.
+func (d *loopDevice) attach(dir string) (err error) {
+	d.device, err = loop.Attach(filepath.Join(dir, d.file.Name), loop.Options{SectorSize: int(d.opt.blockSize), Name: d.image})
+	return err
+}
+
+// plain has the file on a mount that ends with this process, and the device with
+// it.
+func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err error) {
 	dir, err := os.MkdirTemp("", "caravel-mkdev")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(dir)
-	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
-	m, err := fusefs.MountFile(dir, fusefs.File{
-		Name:    img.name,
-		Size:    size,
-		Mode:    0o400,
-		UID:     uint32(os.Geteuid()), // who is not root learns what takes root
-		ModTime: img.modTime,
-		Reader:  padded,
-	}, fusefs.Options{FSName: http.Redact(in), Log: from.log})
+	m, err := fusefs.MountFile(dir, d.file, d.mountOptions())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Unmount()) }()
-	dev, err := loop.Attach(m.Dir+"/"+img.name, loop.Options{SectorSize: int(opt.blockSize), Name: http.Redact(in)})
-	if err != nil {
+	if err := d.attach(m.Dir); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dev.Detach()) }()
-	if err := at.make(dev.Path); err != nil {
+	defer func() {
+		err = errors.Join(err, d.device.Detach())
+		d.gone()
+	}()
+	if err := d.found(ctx); err != nil {
 		return err
 	}
-	defer at.remove(dev.Path)
-	defer claimLoop(ctx, dev.Path, claim.Record{Link: at.link, Image: http.Redact(in)}, from.log)()
-	if why != "" {
-		fmt.Fprintf(std.err, "caravel: %s\n", why)
-	}
-	if err := announce(std, "Attached: "+dev.Path, notify.Ready, "DEVICE="+dev.Path); err != nil {
+	if err := d.announce(std, fate); err != nil {
 		return err
 	}
-	if err := boss.Leave(supervise.Legacy{}); err != nil {
+	if err := d.boss.Leave(supervise.Legacy{}); err != nil {
 		return err
 	}
 	select {
-	case <-boss.GiveWay(): // the next one attaches another device
+	case <-d.boss.GiveWay(): // the next one attaches another device
 		return nil
 	case <-ctx.Done():
 		_ = notify.Send(notify.Stopping)
 		return nil
 	case <-m.Done():
-		return fmt.Errorf("the mount below %s is gone", dev.Path)
+		return fmt.Errorf("the mount below %s is gone", d.device.Path)
 	}
 }
 
-// claimLoop lets --list and --detach find the device. It works without.
-func claimLoop(ctx context.Context, device string, r claim.Record, log *slog.Logger) (release func()) {
-	none := func() {}
+// found lets the device be found: by the link, and by --list and --detach. It
+// works without the latter.
+func (d *loopDevice) found(ctx context.Context) error {
+	if err := d.node.make(d.device.Path); err != nil {
+		return err
+	}
 	dir, err := claim.Lock(ctx, claim.Dir)
-	if err != nil {
-		log.Warn("device is not in the list", "device", device, "err", err)
-		return none
+	if err == nil {
+		defer dir.Unlock()
+		d.claim, err = dir.Take(filepath.Base(d.device.Path), claim.Record{Link: d.node.link, Image: d.image})
 	}
-	defer dir.Unlock()
-	c, err := dir.Take(filepath.Base(device), r)
 	if err != nil {
-		log.Warn("device is not in the list", "device", device, "err", err)
-		return none
+		d.log.Warn("device is not in the list", "device", d.device.Path, "err", err)
 	}
-	return func() { _ = c.Release() }
+	return nil
+}
+
+// announce says that the device is there, and what will become of it.
+func (d *loopDevice) announce(std streams, fate string) error {
+	if d.why != "" {
+		fmt.Fprintf(std.err, "caravel: %s; %s\n", d.why, fate)
+	}
+	return announce(std, "Attached: "+d.device.Path, notify.Ready, "DEVICE="+d.device.Path)
+}
+
+// gone removes what was there for the device.
+func (d *loopDevice) gone() {
+	d.node.remove(d.device.Path)
+	if d.claim != nil {
+		_ = d.claim.Release()
+	}
 }

@@ -37,7 +37,7 @@ func superviseMkdev(ctx context.Context, std streams, opt mkdevOptions) error {
 	command := func() *exec.Cmd {
 		c := exec.Command(program, os.Args[1:]...)
 		c.Args[0] = os.Args[0]
-		c.Stdout, c.Stderr = std.out, std.err
+		c.Stdout, c.Stderr = os.Stdout, std.err // std.out is closed when ctx ends, which may be now
 		return c
 	}
 	err = supervise.Run(ctx, command, supervise.Options{Replace: replace, Log: opt.lazy.log.logger(std.err)})
