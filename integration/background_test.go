@@ -151,7 +151,7 @@ func TestProfileRefused(t *testing.T) {
 	}{
 		{1, "not a profile", []string{"mount", "--profile", bad, d.index, t.TempDir()}},
 		{1, "not there", []string{"mount", "--profile", d.path("none"), d.index, t.TempDir()}},
-		{2, "for one image", []string{"nbd-server", "--record", d.path("r"), "--listen=127.0.0.1:0", d.index, d.image}},
+		{2, "for one image", []string{"nbd-server", "--record", d.path("r"), "--listen=127.0.0.1:0", d.index, bad}},
 		{2, "has no index", []string{"nbd-server", "--record", d.path("r"), "--listen=127.0.0.1:0", d.image}},
 	} {
 		complaintOf(t, run(t, caravel, tt.args...), tt.status, tt.want)
@@ -404,7 +404,15 @@ func TestStats(t *testing.T) {
 	same(t, dir+"/large", p.source+"/large")
 	m.ends(syscall.SIGTERM, soon)
 	s := statsOf(t, stats)
-	_, chunks := asked(o)
+	// What was read ahead may have been on its way at the end.
+	var requests, chunks int64
+	for _, origin := range s.Origins {
+		for _, c := range origin.Classes {
+			requests += c.Requests
+			chunks += c.Chunks
+		}
+	}
+	_, came := asked(o)
 	switch {
 	case len(s.Images) != 1 || len(s.Origins) != 1 || s.Disk == nil:
 		t.Fatalf("%+v", s)
@@ -415,12 +423,8 @@ func TestStats(t *testing.T) {
 	case s.Disk.Kept < chunks || s.Disk.Misses < chunks:
 		t.Errorf("disk: %+v, %d chunks came", s.Disk, chunks)
 	}
-	var got int64
-	for _, c := range s.Origins[0].Classes {
-		got += c.Chunks
-	}
-	if got != chunks || s.Origins[0].Where != o.URL()+"/default.castr" {
-		t.Errorf("origin: %+v, %d chunks came", s.Origins[0], chunks)
+	if requests < came || chunks == 0 || chunks > came || s.Origins[0].Where != o.URL()+"/default.castr" {
+		t.Errorf("origin: %+v, %d chunks were asked for", s.Origins[0], came)
 	}
 	for _, want := range []string{"image " + o.URL() + "/tree.caidx: ", "sidecar used", "chunks read", "demand", "cache on disk: ", "origin " + o.URL(), "requests"} {
 		if !strings.Contains(m.stderr.String(), want) {
