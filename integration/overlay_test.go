@@ -66,6 +66,20 @@ func TestOverlay(t *testing.T) {
 	server.ends(syscall.SIGTERM, soon)
 	holds(t, d.index, index)
 
+	for _, flag := range []string{"--overlay=", "--socket=", "--tls-ca="} {
+		complaintOf(t, run(t, caravel, "nbd-server", flag, d.index), 2, flag[:len(flag)-1], "says nothing")
+	}
+
+	// A plain file that has changed is another image.
+	plain := writeFile(t, filepath.Join(t.TempDir(), "plain.img"), d.data)
+	overPlain := filepath.Join(t.TempDir(), "over")
+	server, _ = startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), "--overlay", overPlain, plain)
+	server.ends(syscall.SIGTERM, soon)
+	if err := os.Chtimes(plain, time.Time{}, time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	complaint(t, run(t, caravel, "nbd-server", "--socket", filepath.Join(shortDir(t), "s"), "--overlay", overPlain, plain), overPlain, "another image")
+
 	other := newDisk(t, 1_000_002)
 	complaint(t, run(t, caravel, "nbd-server", "--socket", filepath.Join(shortDir(t), "s"), "--overlay", over, other.index), over, "another image")
 	complaintOf(t, run(t, caravel, "nbd-server", "--overlay", over, d.index, writeFile(t, filepath.Join(t.TempDir(), "b.img"), nil)), 2, "one image")

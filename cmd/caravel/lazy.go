@@ -37,7 +37,7 @@ type lazyImage struct {
 	want   func(off, n int64)
 	Close  func() error
 
-	// identity is the digest of its index, or of a plain file's path and size; nil
+	// identity is the digest of its index, or of a plain file's path, size and time; nil
 	// if that is not known yet.
 	identity func() []byte
 }
@@ -177,7 +177,8 @@ func openFile(location string) (*lazyImage, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", size, path))
+	// Who changes the file makes another image of it.
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", size, st.ModTime().UnixNano(), path))
 	return &lazyImage{
 		name:    imageName(location),
 		size:    size,

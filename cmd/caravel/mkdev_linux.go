@@ -81,6 +81,9 @@ replaced, and reads under way go on at once; that process's parent must live.
 			if err := opt.check(c.NArg()); err != nil {
 				return err
 			}
+			if err := refuseEmpty(c, "overlay"); err != nil {
+				return err
+			}
 			first, second := c.Args().Get(0), c.Args().Get(1)
 			switch {
 			case opt.list:

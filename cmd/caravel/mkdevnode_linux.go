@@ -99,8 +99,10 @@ func (n deviceNode) make(device string) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Dir(n.link), 0o755); err != nil {
-		return err
+	if dir := filepath.Dir(n.link); strings.HasPrefix(dir, "/dev/") { // as udev would
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	return os.Symlink(device, n.link)
 }

@@ -63,6 +63,9 @@ of an image can be read without a network.
 			if c.NArg() == 0 {
 				return usagef("name an INDEX, FILE or DIR to serve")
 			}
+			if err := refuseEmpty(c, "socket", "listen", "overlay", "pid-file", "tls-cert", "tls-key", "tls-ca", "tls-certificates"); err != nil {
+				return err
+			}
 			return nbdServer(c.Context, streamsOf(c), c.Args().Slice(), opt)
 		},
 	}

@@ -33,6 +33,17 @@ func (o overlayOptions) check() error {
 	return nil
 }
 
+// refuseEmpty refuses flags that were given and say nothing, as a script's do whose
+// variable is not set: without them what is served might be open to all.
+func refuseEmpty(c *cli.Context, names ...string) error {
+	for _, name := range names {
+		if c.IsSet(name) && c.String(name) == "" {
+			return usagef("--%s: says nothing", name)
+		}
+	}
+	return nil
+}
+
 // A disk is an image as it is served, in itself or through an overlay.
 type disk struct {
 	nbd.Reader
