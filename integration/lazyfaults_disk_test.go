@@ -84,11 +84,20 @@ func TestCacheVanishes(t *testing.T) {
 	d := newDisk(t, 6<<20, "--chunk-size=16K")
 	o := serveDir(t, d.dir, origin.Options{})
 	for name, spoil := range map[string]func(cache string) error{
-		"removed":  os.RemoveAll,
-		"moved":    func(cache string) error { return os.Rename(cache, cache+"-before") },
-		"replaced": func(cache string) error { return errors.Join(os.RemoveAll(cache), os.WriteFile(cache, nil, 0o600)) },
+		"removed": os.RemoveAll,
+		"moved":   func(cache string) error { return os.Rename(cache, cache+"-before") },
+		"replaced": func(cache string) error {
+			return instead(cache, func() error {
+				f, err := os.OpenFile(cache, os.O_CREATE|os.O_EXCL, 0o600)
+				if err != nil {
+					return err
+				}
+				return f.Close()
+			})
+		},
 		"a link": func(cache string) error {
-			return errors.Join(os.RemoveAll(cache), os.Symlink(t.TempDir(), cache))
+			to := t.TempDir()
+			return instead(cache, func() error { return os.Symlink(to, cache) })
 		},
 		"without its rooms": func(cache string) error {
 			away := t.TempDir()
@@ -122,6 +131,19 @@ func TestCacheVanishes(t *testing.T) {
 				t.Errorf("says %s, want a warning at most", said)
 			}
 		})
+	}
+}
+
+// instead removes a folder and puts something in its place, though a process may be
+// making it again.
+func instead(folder string, put func() error) error {
+	for {
+		if err := os.RemoveAll(folder); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		if err := put(); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
 	}
 }
 

@@ -149,9 +149,20 @@ func noRemains(t *testing.T, cache string) {
 	}
 }
 
+// askedOnce counts the chunks that an origin was asked for. One that is asked for
+// again, as its first answer is late, counts once.
+func askedOnce(o *origin.Origin) (chunks int64) {
+	for path := range o.Counts().Paths {
+		if strings.Contains(path, ".castr/") {
+			chunks++
+		}
+	}
+	return chunks
+}
+
 // TestKillSharers kills two mounts of an image again and again, which share a
-// cache in one life and a materialised file in the next. No byte is ever wrong, and in the end both are
-// good for all that was put there.
+// cache in one life and a materialised file in the next. No byte is ever wrong, and
+// in the end both are good for all that was put there.
 func TestKillSharers(t *testing.T) {
 	needFUSE(t)
 	lives := times(6, 100) // of each
@@ -185,8 +196,7 @@ func TestKillSharers(t *testing.T) {
 		if said := m.stderr.String(); strings.Contains(said, "level=") {
 			t.Errorf("says %s", said)
 		}
-		_, chunks = asked(o)
-		return chunks
+		return askedOnce(o)
 	}
 	if n, most := readAll(append(shared, "--no-sweep")...), int64(chunks-kept*95/100); n > most {
 		t.Errorf("%d chunks are asked for, want %d at most: %d of %d were kept", n, most, kept, chunks)
@@ -229,7 +239,7 @@ func TestKillSharersOfATree(t *testing.T) {
 		if said := m.stderr.String(); strings.Contains(said, "level=") {
 			t.Errorf("says %s", said)
 		}
-		if _, chunks := asked(o); chunks > int64(most) {
+		if chunks := askedOnce(o); chunks > int64(most) {
 			t.Errorf("%d chunks are asked for, want %d at most: %d of %d were kept", chunks, most, kept, all)
 		}
 	}
