@@ -287,6 +287,11 @@ func (m *Mount) Unmount() error {
 	}
 }
 
+// Hide takes the mount out of sight. It goes on for who has a file of it open, as
+// a loop device has, and ends with the last of them, so that nothing is left behind
+// if this process is killed.
+func (m *Mount) Hide() error { return detach(m.Dir, unix.MNT_DETACH) }
+
 func (m *Mount) ended(within time.Duration) bool {
 	select {
 	case <-m.done:

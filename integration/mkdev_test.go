@@ -122,6 +122,34 @@ func TestMkdevTells(t *testing.T) {
 	}
 }
 
+// TestMkdevKilled leaves no mount, and what else is left goes with the next chance.
+func TestMkdevKilled(t *testing.T) {
+	needLoop(t)
+	d := newDisk(t, 100_000)
+	for _, tidy := range []func(link string){
+		func(link string) { must(t, caravel, "mkdev", "--detach", link) },
+		func(string) {
+			server, _ := attached(t, "--via=loop", d.index)
+			server.ends(syscall.SIGTERM, soon)
+		},
+	} {
+		temp, link := t.TempDir(), filepath.Join(t.TempDir(), "link")
+		server := startWith(t, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "TMPDIR="+temp) }, caravel, "mkdev", "--via=loop", d.index, link)
+		device := server.expect("Attached: ")
+		empty(t, temp) // the mount is out of sight already
+		holds(t, device, append(bytes.Clone(d.data), make([]byte, 352)...))
+		_ = server.cmd.Process.Kill()
+		<-server.exited
+		eventually(t, "the device is gone", func() bool { return !isAttached(device) })
+		if _, err := os.Lstat(link); err != nil {
+			t.Error(err)
+		}
+		tidy(link)
+		absent(t, link)
+		absent(t, "/run/caravel/"+filepath.Base(device))
+	}
+}
+
 // TestMkdevRefuses before anything is attached; another's link is kept.
 func TestMkdevRefuses(t *testing.T) {
 	needLoop(t)

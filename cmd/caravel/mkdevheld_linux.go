@@ -51,7 +51,7 @@ func leftHeld(boss *supervise.Supervisor) *heldState {
 // the kernel has no such mounts; then nothing has changed.
 func (d *loopDevice) held(ctx context.Context, std streams) error {
 	h := &heldDevice{loopDevice: d}
-	if err := h.begin(); err != nil {
+	if err := h.begin(ctx); err != nil {
 		return err
 	}
 	if err := h.show(ctx, std); err != nil {
@@ -69,11 +69,11 @@ func (d *loopDevice) held(ctx context.Context, std streams) error {
 }
 
 // begin attaches the image, or goes on with the device that is attached to it.
-func (h *heldDevice) begin() error {
+func (h *heldDevice) begin(ctx context.Context) error {
 	if left := leftHeld(h.boss); left != nil {
 		return h.takeOver(*left)
 	}
-	return h.hold()
+	return h.hold(ctx)
 }
 
 // show lets the device be found, and says once that it is there. Before that, it
@@ -98,7 +98,7 @@ func (h *heldDevice) show(ctx context.Context, std streams) error {
 
 // hold mounts the file, serves it, and attaches it. Of the threads of this
 // process, only that of loop.Attach waits for the mount, with nothing that keeps it.
-func (h *heldDevice) hold() (err error) {
+func (h *heldDevice) hold(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "caravel-mkdev")
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (h *heldDevice) hold() (err error) {
 	if h.turn, err = fusefs.ServeFile(h.lent, h.file, h.mountOptions()); err != nil {
 		return err
 	}
-	return h.attach(mount.Dir)
+	return h.attach(ctx, mount.Dir)
 }
 
 // takeOver goes on with the device that another worker has left.

@@ -116,6 +116,12 @@ func detachDevice(ctx context.Context, node string) error {
 	if err != nil {
 		return err
 	}
+	if err := tidy(ctx); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(node); errors.Is(err, os.ErrNotExist) {
+		return nil // all that was left of it
+	}
 	all, err := ourDevices()
 	if err != nil {
 		return err

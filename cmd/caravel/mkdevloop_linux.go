@@ -81,14 +81,18 @@ func (d *loopDevice) mountOptions() fusefs.Options {
 	return fusefs.Options{FSName: d.image, AsyncDirect: true, Log: d.log}
 }
 
-// attach makes the device of the file in the folder dir.
-func (d *loopDevice) attach(dir string) (err error) {
+// attach makes the device of the file in the folder dir. It may get the number of
+// one that was left behind.
+func (d *loopDevice) attach(ctx context.Context, dir string) (err error) {
+	if err := tidy(ctx); err != nil {
+		d.log.Warn("what is left of former devices stays", "err", err)
+	}
 	d.device, err = loop.Attach(filepath.Join(dir, d.file.Name), loop.Options{SectorSize: int(d.opt.blockSize), Name: d.image})
 	return err
 }
 
 // plain has the file on a mount that ends with this process, and the device with
-// it.
+// it. As soon as the device has the file, nobody else need see the mount.
 func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err error) {
 	dir, err := os.MkdirTemp("", "caravel-mkdev")
 	if err != nil {
@@ -100,13 +104,16 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Unmount()) }()
-	if err := d.attach(m.Dir); err != nil {
+	if err := d.attach(ctx, m.Dir); err != nil {
 		return err
 	}
 	defer func() {
 		err = errors.Join(err, d.device.Detach())
 		d.gone()
 	}()
+	if err := errors.Join(m.Hide(), os.Remove(dir)); err != nil {
+		return err
+	}
 	if err := d.found(ctx); err != nil {
 		return err
 	}
@@ -142,6 +149,28 @@ func (d *loopDevice) found(ctx context.Context) error {
 		d.log.Warn("device is not in the list", "device", d.device.Path, "err", err)
 	}
 	return nil
+}
+
+// tidy removes what processes that were killed have left of devices that are no
+// more: their records, and the links to them, which would lead to whatever gets the
+// device next.
+func tidy(ctx context.Context) error {
+	dir, err := claim.Lock(ctx, claim.Dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Unlock()
+	all, err := claim.All(claim.Dir)
+	if err != nil {
+		return err
+	}
+	for name, r := range all {
+		if device := "/dev/" + name; !r.Alive && !hasFile(device) {
+			deviceNode{link: r.Link}.remove(device)
+			err = errors.Join(err, dir.Drop(name))
+		}
+	}
+	return err
 }
 
 // announce says that the device is there, and what will become of it.
