@@ -37,11 +37,15 @@ lint:
 	$(GO) tool staticcheck ./...
 	for os in darwin freebsd windows; do GOOS=$$os $(GO) vet ./... || exit 1; done
 
-# The race detector is the one thing that needs cgo, and so a C compiler.
+# The race detector is the one thing that needs cgo, and so a C compiler. Memory is
+# measured without it.
 unit:
 	@if command -v gcc >/dev/null; then race=-race; else echo "no gcc: the tests run without the race detector"; fi; \
 	integration/unskipped env CGO_ENABLED=$${race:+1} $(GO) test $$race -v -timeout 20m $(units) && \
-	if [ -n "$$race" ]; then CGO_ENABLED=1 $(GO) test -race -count=1 -run TestLazyStack ./integration; fi
+	if [ -n "$$race" ]; then \
+		CGO_ENABLED=1 $(GO) test -race -count=1 -run TestLazyStack ./integration && \
+		$(GO) test -v -run TestMemory ./catar/tree; \
+	fi
 
 fuzz:
 	integration/fuzz

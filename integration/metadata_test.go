@@ -232,11 +232,12 @@ func TestMetadataInVM(t *testing.T) {
 	if long() {
 		kinds = append(kinds, "XFS", "Btrfs")
 	}
-	passed := []string{"TestFAT"}
+	passed := []string{"TestFAT", "TestSameAsCasync/ext4/project", "TestLeavesNoMore/ext4/project", "TestElsewhere/vfat"}
 	for _, kind := range kinds {
 		passed = append(passed, "TestMetadataOf"+kind)
 	}
-	script := fmt.Sprintf(`modprobe loop && "$1" -test.v -test.run '^TestMetadataOf(%s)$' && `+
-		`"$0" -test.v -test.run 'TestFAT|TestRoundTrip/ext4'`, strings.Join(kinds, "|"))
-	inVM(t, "caravel/catar/inode", script, passed...)
+	script := fmt.Sprintf(`modprobe loop && "$0" -test.v -test.run '^TestMetadataOf(%s)$' && `+
+		`"$1" -test.v -test.run 'TestFAT|TestRoundTrip/ext4|TestSameAsCasync/ext4|TestLeavesNoMore/ext4' && `+
+		`"$2" -test.v -test.run 'TestElsewhere/vfat'`, strings.Join(kinds, "|"))
+	inVM(t, []string{"catar/inode", "catar/restore"}, script, passed...)
 }

@@ -5,6 +5,7 @@ package integration
 import (
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,9 +28,10 @@ func needVM(t *testing.T) (run, boot string) {
 	return run, filepath.Join(filepath.Dir(run), "boot")
 }
 
-// inVM runs in a virtual machine a shell script that finds the tests of package
-// room at $0 and those of this one at $1, and checks that tests have passed there.
-func inVM(t *testing.T, room, script string, passed ...string) {
+// inVM runs in a virtual machine a shell script that finds the tests of this
+// package at $0 and those of rooms at $1, $2 and so on, and checks that tests have
+// passed there.
+func inVM(t *testing.T, rooms []string, script string, passed ...string) {
 	t.Helper()
 	seconds := "600" // without KVM and on a busy machine it takes minutes
 	if long() {
@@ -40,16 +42,26 @@ func inVM(t *testing.T, room, script string, passed ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := filepath.Join(t.TempDir(), "room.test")
-	must(t, "go", "test", "-c", "-o", tests, room)
-	for _, program := range []string{self, tests, caravel} {
+	programs := []string{self}
+	for _, room := range rooms {
+		tests := filepath.Join(t.TempDir(), path.Base(room)+".test")
+		must(t, "go", "test", "-c", "-o", tests, "caravel/"+room)
+		programs = append(programs, tests)
+	}
+	for _, program := range append([]string{caravel}, programs...) {
 		if on(t, program) != on(t, "/") {
 			t.Skipf("%s is not on the root file system, which is all that the machine sees", program)
 		}
 	}
-	r := run(t, vm, "--env", "CARAVEL="+caravel, "--env", "CARAVEL_LONG", "--timeout", seconds, "--", "sh", "-c", script, tests, self)
+	args := []string{"--env", "CARAVEL=" + caravel, "--env", "CARAVEL_LONG", "--timeout", seconds, "--", "sh", "-c", script}
+	r := run(t, vm, append(args, programs...)...)
 	if r.status != 0 {
 		t.Fatalf("status %d\n%s\n%s", r.status, r.stdout, r.stderr)
+	}
+	for line := range strings.Lines(r.stdout) {
+		if strings.Contains(line, "--- SKIP") {
+			t.Log("in the machine: ", strings.TrimSpace(line))
+		}
 	}
 	for _, name := range passed {
 		if !strings.Contains(r.stdout, "--- PASS: "+name+" ") {
