@@ -117,7 +117,10 @@ func TestElsewhere(t *testing.T) {
 		mustExtract(t, packed, dst, restore.Options{Delete: restore.DeleteExtra})
 
 		_, err := extract(t, archive(t, feature.FAT, node{name: "a", body: "1"}, node{name: "A", body: "2"}), filepath.Join(at, "case"), restore.Options{})
-		wants(t, err, `"a"`, "upper from lower case")
+		wants(t, err, "upper from lower case")
+		if !strings.Contains(err.Error(), `"a"`) && !strings.Contains(err.Error(), `"A"`) { // whichever came second
+			t.Errorf("%v: which one?", err)
+		}
 		_, err = extract(t, archive(t, full, link("l", "x")), filepath.Join(at, "link"), restore.Options{Mask: feature.Symlinks})
 		wants(t, err, `"l"`, "--without=symlinks")
 		if found := parts(t, at); found != nil {
