@@ -128,7 +128,7 @@ func (o *opener) Close() error {
 type reading struct {
 	sides   []string // endings of the files beside the index that are wanted
 	partial bool     // its index need not be here whole
-	once    bool     // all of it passes by, once: of its chunks none is kept on disk
+	once    bool     // all of it passes by, once: the cache on disk, which evicts, keeps none of its chunks
 }
 
 // An openedImage is an index and the store that its chunks come from.
@@ -140,7 +140,8 @@ type openedImage struct {
 	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
 	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
-	shut     atomic.Bool                     // nothing is kept, for now or ever
+	shut     atomic.Bool                     // nothing is kept, for now
+	once     bool                            // all of it passes by, once: only what the user has named keeps it
 	file     atomic.Pointer[blockcache.File] // all of it, materialised; nil: no, or not yet
 	ahead    prefetch.Group
 	sidecar  atomic.Pointer[string] // what became of it; nil: there is none
@@ -156,7 +157,8 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	img := &openedImage{Image: c, location: location, where: http.Redact(location)}
 	o.images = append(o.images, img)
 	// Nothing is kept on the word of an index that is not checked to its end.
-	img.shut.Store(as.once || c.Index == nil)
+	img.shut.Store(c.Index == nil)
+	img.once = as.once
 	return img, o.openStores(img)
 }
 

@@ -68,7 +68,7 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 		return s, err
 	}
 	img.kept, img.room = disk, disk.Room
-	return store.Cache(gated(disk, func() bool { return img.shut.Load() || img.materialised() }), s, o.log), nil
+	return store.Cache(gated(disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
 // behindNamed puts the store of --cache in front.
