@@ -87,6 +87,7 @@ func (s *Server) attend(ctx context.Context, nc net.Conn, serve func(*conn) erro
 }
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
+	roomy(nc)
 	c := &conn{srv: s, net: nc, in: bufio.NewReaderSize(nc, 4<<10)}
 	c.log = s.opt.Log.With("client", nc.RemoteAddr().String())
 	c.room.L = &c.mu
@@ -96,6 +97,19 @@ func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
 	return c
+}
+
+// sendRoom is what a Unix socket shall take without its reader: replies of the
+// size that copies ask for (256 KiB for nbdcopy) in one piece. What the system
+// gives by itself (208 KiB) makes two writes of each, with a switch between them. TCP
+// sees to it by itself, and would not any more.
+const sendRoom = 1 << 20
+
+// roomy makes the socket's buffer of what is sent large enough.
+func roomy(nc net.Conn) {
+	if u, ok := nc.(*net.UnixConn); ok {
+		_ = u.SetWriteBuffer(sendRoom) // as much of it as the system allows
+	}
 }
 
 func (s *Server) forget(c *conn) {

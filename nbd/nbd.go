@@ -74,6 +74,11 @@
 //
 // A goroutine for each request instead took 8.6, 4.9, 5.3 and 87 µs of the
 // processor for the first four where turns took 8.3, 4.3, 3.7 and 67.
+//
+// Replies straight out of the chunks in memory, without a copy, were tried too: 256
+// KiB at a time the kernel took 2.6 times the processor that it takes with one, for
+// it reads a large heap page by page, each a TLB miss on a virtual machine. In huge
+// pages the same was 0.7 times.
 package nbd
 
 import (
