@@ -67,7 +67,7 @@ network.
 			"qemu-system-x86_64 -drive 'file=nbd+unix:///?socket=/run/vm.sock,format=raw'",
 			"nbdinfo --map=caravel:cached nbd://localhost/disk",
 			"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required /srv/images",
-			"systemd-socket-activate -l 10809 caravel nbd-server /srv/images",
+			"systemd-socket-activate -l 127.0.0.1:10809 caravel nbd-server /srv/images",
 		),
 		Flags: slices.Concat(nbdFlags(&opt), overlayFlags(&opt.overlay), lazyServerFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
