@@ -78,7 +78,7 @@ var promises = []promise{
 	{"caravel mount --stats http://host/tree.caidx /mnt", mountStatsAsTyped},
 	{"caravel nbd-server --socket /run/all.sock /srv/www", nbdFolderAsTyped},
 	{"caravel nbd-server http://host/disk.caibx", nbdUsualPortAsTyped},
-	{"systemd-socket-activate -l 10809 caravel nbd-server http://host/disk.caibx", nbdActivationAsTyped},
+	{"systemd-socket-activate -l 127.0.0.1:10809 caravel nbd-server http://host/disk.caibx", nbdActivationAsTyped},
 	{"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required http://host/disk.caibx", nbdTLSAsTyped},
 	{"caravel nbd-server --socket /run/vm.sock --overlay vm.overlay http://host/disk.caibx", nbdOverlayAsTyped},
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},

@@ -70,6 +70,9 @@ func examine(f *os.File, want header, opt Options) (header, error) {
 // and looks for the final one again: so there is one at a time. What a process
 // that was killed has left under that name is begun anew.
 func create(path string, h header) (_ *os.File, err error) {
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("the folder %s: %w", filepath.Dir(path), bare(err))
+	}
 	f, err := openRegular(path+newSuffix, os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Base(path)+newSuffix, err)

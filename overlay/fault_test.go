@@ -109,7 +109,7 @@ func TestNoRoom(t *testing.T) {
 			}
 			_, written := d.WriteAt(ctx, ones, minBlock)
 			flushed := d.Flush(ctx)
-			if err := errors.Join(written, flushed); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "overlay: "+path+": offset ") {
+			if err := errors.Join(written, flushed); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), path+": offset ") {
 				t.Errorf("%v, %v", written, flushed)
 			}
 			if written != nil && !bytes.Equal(block(t, d, 1), before) {

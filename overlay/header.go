@@ -93,11 +93,11 @@ func parseHeader(b []byte) (h header, err error) {
 func (h header) fits(want header, size int64) error {
 	switch {
 	case h.identity != want.identity:
-		return fmt.Errorf("offset 48: belongs to another image (%x, not %x)", h.identity, want.identity)
+		return fmt.Errorf("belongs to another image (%x, not %x)", h.identity, want.identity)
 	case h.base != want.base:
-		return fmt.Errorf("offset 40: belongs to a base of %d bytes, not %d", h.base, want.base)
+		return fmt.Errorf("belongs to a base of %d bytes, not %d", h.base, want.base)
 	case size != 0 && h.size != size:
-		return fmt.Errorf("offset 32: a disk of %d bytes, not %d", h.size, size)
+		return fmt.Errorf("has a disk of %d bytes, not %d: an overlay keeps the size that it was made with", h.size, size)
 	}
 	return nil
 }

@@ -58,8 +58,8 @@ func TestOpenRefuses(t *testing.T) {
 		{"huge", func(b []byte) []byte { return set(b, 32, 1<<50+1) }, "offset 32: a disk of 1125899906842625 bytes: want at most"},
 		{"negative", func(b []byte) []byte { return set(b, 32, 1<<64-1) }, "offset 32: a disk of 18446744073709551615 bytes"},
 		{"below its base", func(b []byte) []byte { return set(b, 32, 49_999) }, "offset 40: a base of 50000 bytes below a disk of 49999"},
-		{"other base size", func(b []byte) []byte { return set(b, 40, 49_999) }, "offset 40: belongs to a base of 49999 bytes, not 50000"},
-		{"other image", func(b []byte) []byte { b[48] = 0xbb; return resum(b) }, "offset 48: belongs to another image (bb00000000000000000000000000000000000000000000000000000000000000, not aa"},
+		{"other base size", func(b []byte) []byte { return set(b, 40, 49_999) }, "belongs to a base of 49999 bytes, not 50000"},
+		{"other image", func(b []byte) []byte { b[48] = 0xbb; return resum(b) }, "belongs to another image (bb00000000000000000000000000000000000000000000000000000000000000, not aa"},
 		{"larger", func(b []byte) []byte { return set(b, 32, 60_000) }, "offset 69632: the file ends here, not at 77824"},
 		{"cut", func(b []byte) []byte { return b[:len(b)-1] }, "offset 69631: the file ends here, not at 69632"},
 		{"grown", func(b []byte) []byte { return append(b, 0) }, "offset 69633: the file ends here, not at 69632"},
@@ -88,7 +88,7 @@ func TestOptionsRefused(t *testing.T) {
 		opt  Options
 		want string
 	}{
-		{50_000, Options{Identity: [32]byte{0xaa}, Size: 60_000}, "offset 32: a disk of 50000 bytes, not 60000"},
+		{50_000, Options{Identity: [32]byte{0xaa}, Size: 60_000}, "has a disk of 50000 bytes, not 60000: an overlay keeps"},
 		{50_000, Options{}, "belongs to another image"},
 		{-1, Options{}, "a disk of 18446744073709551615 bytes"},
 		{10, Options{Size: 9}, "a base of 10 bytes below a disk of 9"},
@@ -106,7 +106,7 @@ func TestOptionsRefused(t *testing.T) {
 	for path, want := range map[string]string{
 		dir:                             "is not a regular file",
 		link:                            "is a symbolic link",
-		filepath.Join(dir, "no", "dir"): "no such file or directory",
+		filepath.Join(dir, "no", "dir"): "the folder " + filepath.Join(dir, "no") + ": no such file or directory",
 	} {
 		if _, err := Open(path, stamped{}, 10, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q in it", err, want)

@@ -157,15 +157,15 @@ func Open(path string, base Base, size int64, opt Options) (*Disk, error) {
 func open(path string, base Base, size int64, opt Options, boot func() ([bootSize]byte, error), wrap func(medium) medium) (*Disk, error) {
 	h, err := opt.header(size)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	id, err := boot()
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %s: no boot ID, without which a crash is not survived: %w", path, err)
+		return nil, fmt.Errorf("%s: no boot ID, without which a crash is not survived: %w", path, err)
 	}
 	f, h, err := openFile(path, h, opt)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	d := &Disk{path: path, file: wrap(f), header: h, turn: make(chan struct{}, 1)}
 	d.base = below{Base: base, size: size}
@@ -214,7 +214,7 @@ func (d *Disk) Close() error {
 		err = d.forget()
 	}
 	d.mu.Lock()
-	d.err = fmt.Errorf("overlay: %s: %w", d.path, fs.ErrClosed)
+	d.err = fmt.Errorf("%s: %w", d.path, fs.ErrClosed)
 	d.mu.Unlock()
 	if bad := d.file.Close(); bad != nil {
 		err = errors.Join(err, d.wrong(0, bad))
@@ -236,7 +236,7 @@ func (d *Disk) fail(err error) error {
 	d.mu.Lock()
 	first := d.err == nil
 	if first {
-		d.err = fmt.Errorf("overlay: %s: takes no more writes, what came before may be lost: %w", d.path, bare(err))
+		d.err = fmt.Errorf("%s: takes no more writes, what came before may be lost: %w", d.path, bare(err))
 	}
 	err = d.err
 	d.mu.Unlock()
@@ -255,13 +255,13 @@ func (d *Disk) failed() error {
 
 // wrong is an error of the file at an offset in it.
 func (d *Disk) wrong(off int64, err error) error {
-	return fmt.Errorf("overlay: %s: offset %d of the file: %w", d.path, off, bare(err))
+	return fmt.Errorf("%s: offset %d of the file: %w", d.path, off, bare(err))
 }
 
 // check refuses a range that is not on the disk.
 func (d *Disk) check(off, n int64) error {
 	if off < 0 || n < 0 || off > d.header.size || n > d.header.size-off {
-		return fmt.Errorf("overlay: %s: %d bytes at %d, outside of a disk of %d", d.path, n, off, d.header.size)
+		return fmt.Errorf("%s: %d bytes at %d, outside of a disk of %d", d.path, n, off, d.header.size)
 	}
 	return nil
 }

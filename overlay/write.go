@@ -167,7 +167,7 @@ func (d *Disk) fills(ctx context.Context, off, n int64) ([]fill, error) {
 func (d *Disk) readFills(ctx context.Context, fills []fill) error {
 	one := func(f fill) error {
 		if _, err := d.readBase(ctx, f.p, f.off); err != nil {
-			return fmt.Errorf("overlay: %s: offset %d of the disk: filling a block from the base: %w", d.path, f.off, err)
+			return fmt.Errorf("%s: offset %d of the disk: filling a block from the base: %w", d.path, f.off, err)
 		}
 		return nil
 	}

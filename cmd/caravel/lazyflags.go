@@ -28,6 +28,16 @@ type lazyOptions struct {
 
 // lazyFlags are for the commands that show images without downloading them.
 func lazyFlags(opt *lazyOptions) []cli.Flag {
+	return append(quietLazyFlags(opt), logFlags(&opt.log)...)
+}
+
+// lazyServerFlags are for those of which -l is the address.
+func lazyServerFlags(opt *lazyOptions) []cli.Flag {
+	return append(quietLazyFlags(opt), longLogFlags(&opt.log)...)
+}
+
+// quietLazyFlags are without those of the log.
+func quietLazyFlags(opt *lazyOptions) []cli.Flag {
 	opt.profile = profileAuto
 	return slices.Concat([]cli.Flag{
 		newSwitch("no-sweep", "do not fetch in the background the rest of the image, nor the names of a tree", &opt.noSweep),
@@ -38,7 +48,7 @@ func lazyFlags(opt *lazyOptions) []cli.Flag {
 		&cli.StringFlag{Name: "materialize", Usage: "assemble the disk image in `FILE`; yes: in --cache-dir, of a tree its large files", DefaultText: "no", Destination: &opt.materialize},
 		newSwitch("stats", "print at the end what was done; SIGUSR1 does so at once", &opt.stats),
 		&cli.StringFlag{Name: "stats-file", Usage: "write that as JSON to `FILE`", Destination: &opt.statsFile},
-	}, sourceFlags(&opt.source), logFlags(&opt.log))
+	}, sourceFlags(&opt.source))
 }
 
 // profileFile is the profile that the user named; "": none.
@@ -49,17 +59,25 @@ func (o lazyOptions) profileFile() string {
 	return o.profile
 }
 
-// ofOneImage reports whether something was asked for that takes a single image.
-func (o lazyOptions) ofOneImage() bool {
-	return o.record != "" || o.profileFile() != "" || o.toFile()
+// ofOneImage is a flag that was given and takes a single image, "" if there is none.
+func (o lazyOptions) ofOneImage() string {
+	switch {
+	case o.record != "":
+		return "--record"
+	case o.profileFile() != "":
+		return "--profile=" + o.profile
+	case o.toFile():
+		return "--materialize=" + o.materialize
+	}
+	return ""
 }
 
 // needsNoIndex refuses what cannot be had of an image without an index.
 func (o lazyOptions) needsNoIndex(location string) error {
-	switch {
-	case o.ofOneImage():
-		return usagef("%s: has no index, which --record, --profile and --materialize take", location)
-	case o.source.pin != nil:
+	if flag := o.ofOneImage(); flag != "" {
+		return usagef("%s: has no index, which %s takes", location, flag)
+	}
+	if o.source.pin != nil {
 		return unpinnable(location)
 	}
 	return nil

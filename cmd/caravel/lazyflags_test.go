@@ -59,8 +59,8 @@ func TestWhatIsOfOneImage(t *testing.T) {
 		"--profile=p": true, "--record=r": true, "--materialize=m": true, "--materialize=./yes": true,
 	} {
 		var o lazyOptions
-		if stderr, status := try(t, lazyFlags(&o), strings.Fields(typed)...); status != exitDone || o.ofOneImage() != want {
-			t.Errorf("%q: of one image: %v; exit status %d, %s", typed, o.ofOneImage(), status, stderr)
+		if stderr, status := try(t, lazyFlags(&o), strings.Fields(typed)...); status != exitDone || (o.ofOneImage() != "") != want {
+			t.Errorf("%q: of one image: %q; exit status %d, %s", typed, o.ofOneImage(), status, stderr)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 	if where := opt.profileFile(); where != "" {
 		var err error
 		if o.named, err = o.profile(ctx, where); err != nil {
-			return nil, errors.Join(err, o.opener.Close())
+			return nil, errors.Join(fmt.Errorf("--profile: %w", err), o.opener.Close())
 		}
 	}
 	o.stopReports = onReportSignal(func() {
@@ -33,13 +33,19 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 }
 
 // canReport finds out, before a run that may take days, whether what it has to
-// tell can be written.
+// tell, or to make, can be written.
 func (o lazyOptions) canReport() error {
 	if err := canWrite(o.record); err != nil {
 		return fmt.Errorf("--record: %w", err)
 	}
 	if err := canWrite(o.statsFile); err != nil {
 		return fmt.Errorf("--stats-file: %w", err)
+	}
+	if !o.toFile() {
+		return nil
+	}
+	if err := canWrite(o.materialize); err != nil {
+		return fmt.Errorf("--materialize: %w", err)
 	}
 	return nil
 }

@@ -39,11 +39,14 @@ func mkdevCommand() *cli.Command {
 		Category:  lazily,
 		Usage:     "attach an image as a block device without downloading it",
 		ArgsUsage: "INDEX|FILE [NODE]",
-		Description: `Attaches the image as a block device of the kernel's nbd driver, read-only unless
-there is an --overlay, or, where there is none, as a loop device over a file that is
-fetched as it is read. Its size is rounded up to whole sectors with zeros. Prints "Attached: DEVICE" when
-it can be read, and stays until SIGINT or SIGTERM. Needs root. What is kept, and
-what is fetched in the background, is as in caravel mount.
+		Description: `Attaches the image as a block device of the kernel's nbd driver; where the kernel
+has none, as a loop device over a file that is fetched as it is read. It is
+read-only, and its size is rounded up to whole sectors with zeros. Prints
+"Attached: DEVICE" when it can be read, and stays until SIGINT or SIGTERM. Needs
+root. What is kept, and what is fetched in the background, is as in caravel mount.
+
+With --overlay an nbd device can be written to: what is written is in FILE, which a
+later run goes on with, over the same image and with the size that it has.
 
 NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
 removed at the end.
@@ -73,7 +76,7 @@ replaced, and reads under way go on at once; that process's parent must live.
 			&cli.GenericFlag{Name: "connections", Usage: "have `N` connections to the kernel (nbd)", Value: workersValue(&opt.connections)},
 			&cli.GenericFlag{Name: "dead-timeout", Usage: "let reads wait for `TIME` when nobody serves the device (nbd)", Value: durationValue(&opt.deadTimeout)},
 			newSwitch("supervise", "start again what crashes, replace it on SIGHUP", &opt.supervise),
-			newSwitch("list", "show the devices that are attached", &opt.list),
+			newSwitch("list", "show the devices that are attached, and do nothing else", &opt.list),
 			jsonFlag(&opt.json),
 			newSwitch("detach", "detach the device NODE, whoever attached it", &opt.detach),
 		}, overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),

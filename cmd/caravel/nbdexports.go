@@ -13,6 +13,9 @@ import (
 func exportLocations(args []string) ([]string, error) {
 	var all []string
 	for _, arg := range args {
+		if arg == "" {
+			return nil, usagef("an INDEX, FILE or DIR says nothing")
+		}
 		if st, err := os.Stat(arg); err != nil || !st.IsDir() {
 			all = append(all, arg)
 			continue
@@ -26,7 +29,11 @@ func exportLocations(args []string) ([]string, error) {
 	named := make(map[string]string)
 	for _, location := range all {
 		name := imageName(location)
-		if other, ok := named[name]; ok {
+		other, ok := named[name]
+		if ok && other == location {
+			return nil, usagef("%s: is named twice", http.Redact(location))
+		}
+		if ok {
 			return nil, usagef("%s and %s: both would be the export %q", http.Redact(other), http.Redact(location), name)
 		}
 		named[name] = location

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 )
+
+// nbdPort is where NBD servers are looked for.
+const nbdPort = "10809"
 
 // A door is where clients come in.
 type door struct {
@@ -79,16 +83,16 @@ func (o nbdOptions) listenAnew() (all []net.Listener, err error) {
 	if o.socket != "" {
 		l, err := listenUnix(o.socket)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--socket: %w", err)
 		}
 		all = append(all, l)
 	}
 	if o.listen == "" && o.socket != "" {
 		return all, nil
 	}
-	l, err := net.Listen("tcp", listenAddress(o.listen))
+	l, err := listenTCP(o.listen)
 	if err != nil {
-		return nil, errors.Join(append(closed(all), err)...)
+		return nil, errors.Join(append(closed(all), fmt.Errorf("--listen: %w", err))...)
 	}
 	return append(all, l), nil
 }
@@ -101,18 +105,51 @@ func closed(all []net.Listener) (errs []error) {
 	return errs
 }
 
-// listenAddress is what the user means: a port alone is one of this machine.
-func listenAddress(typed string) string {
-	const port = "10809"
-	switch {
-	case typed == "":
-		return "localhost:" + port
-	case strings.HasPrefix(typed, ":"):
-		return "localhost" + typed
-	case strings.Trim(typed, "0123456789") == "":
-		return "localhost:" + typed
+func listenTCP(typed string) (net.Listener, error) {
+	at, err := listenAddress(typed)
+	if err != nil {
+		return nil, err
 	}
-	return typed
+	l, err := net.Listen("tcp", at)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", at, netCause(err))
+	}
+	return l, nil
+}
+
+// listenAddress is what the user means: a port alone is one of this machine.
+func listenAddress(typed string) (string, error) {
+	host, port := "", cmp.Or(typed, nbdPort)
+	if strings.Contains(port, ":") {
+		var err error
+		if host, port, err = net.SplitHostPort(port); err != nil {
+			port = "" // no number either
+		}
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		hint := ""
+		if strings.Contains(typed, "/") {
+			hint = "; a Unix socket goes with --socket"
+		}
+		return "", usagef("invalid value %q for --listen: want HOST:PORT, [IPV6]:PORT, or a PORT of localhost, from 0 to 65535%s", typed, hint)
+	}
+	return net.JoinHostPort(cmp.Or(host, "localhost"), port), nil
+}
+
+// netCause is an error of package net without the address, which is said once.
+func netCause(err error) error {
+	var system *os.SyscallError
+	var name *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.As(err, &system):
+		return system.Err
+	case errors.As(err, &name):
+		return errors.New(name.Err)
+	case errors.As(err, &op):
+		return op.Err
+	}
+	return err
 }
 
 // uriOf is how clients name an address.
@@ -122,7 +159,9 @@ func (o nbdOptions) uriOf(a net.Addr) string {
 		scheme = "nbds"
 	}
 	if a.Network() == "unix" {
-		return scheme + "+unix:///?socket=" + a.String()
+		// What a URI gives a meaning to, as "&", is escaped, the slashes need not be.
+		path := strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(a.String()))
+		return scheme + "+unix:///?socket=" + path
 	}
 	return scheme + "://" + a.String()
 }
@@ -143,22 +182,4 @@ func (o nbdOptions) warn(std streams, a net.Addr) {
 	case !o.tls.required:
 		fmt.Fprintf(std.err, "caravel: whoever reaches %v can %s the image, also in the clear; --tls-required refuses that\n", at, can)
 	}
-}
-
-// listenUnix takes the place of a socket that nobody listens on any more, and
-// of nothing else.
-func listenUnix(path string) (net.Listener, error) {
-	if st, err := os.Lstat(path); err == nil && st.Mode().Type() == fs.ModeSocket {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			c.Close()
-			return nil, fmt.Errorf("%s: another server listens there", path)
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			if err := os.Remove(path); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return listenPrivately(path)
 }

@@ -38,15 +38,25 @@ func nbdServerCommand() *cli.Command {
 		ArgsUsage: "INDEX|FILE|DIR...",
 		Description: `Serves each image, read-only, as an NBD export named like the index without its
 ending, of a folder each index (*.caibx) in it; the first one is also the default
-export. With --overlay one image can be written to, and a machine boots from it as
-from a disk of its own. Without --socket and --listen it listens on localhost:10809. Prints
-"Serving: URI" when clients can connect and stays until SIGINT or SIGTERM. What is
-kept, and what is fetched in the background, is as in caravel mount.
+export. Prints "Serving: URI" when clients can connect, a line for each address,
+and stays until SIGINT or SIGTERM. A URI is that of the default export: of others
+the name follows the host, or "nbd+unix:///". What is kept, and what is fetched in
+the background, is as in caravel mount.
 
-Sockets that a service manager passes (LISTEN_FDS) are used instead of --socket
-and --listen. With a certificate clients may use TLS; whether they must, and must
-show one themselves, is up to you. The metadata context caravel:cached tells what
-of an image can be read without a network.
+Without --socket and --listen it listens on localhost:10809. A PORT without a HOST
+is one of localhost, also with a colon before it; for all of this machine's
+addresses the HOST is 0.0.0.0 or [::]. PORT 0 is any that is free, which the URI
+tells. A socket is its owner's alone; one that a server has left that is no more is
+replaced. Sockets that a service manager passes (LISTEN_FDS) are used instead of
+both. With a certificate clients may use TLS; whether they must, and must show one
+themselves, is up to you.
+
+With --overlay one image can be written to, and a machine boots from it as from a
+disk of its own: what is written is in FILE, which a later run goes on with, over
+the same image and with the size that it has.
+
+The metadata context caravel:cached tells what of an image can be read without a
+network.
 
 ` + examples(
 			"caravel nbd-server --socket /run/disk.sock http://host/disk.caibx",
@@ -54,11 +64,12 @@ of an image can be read without a network.
 			"caravel nbd-server http://host/disk.caibx",
 			"qemu-system-x86_64 -snapshot -drive file=nbd://localhost/disk,format=raw",
 			"caravel nbd-server --socket /run/vm.sock --overlay vm.overlay http://host/disk.caibx",
+			"qemu-system-x86_64 -drive 'file=nbd+unix:///?socket=/run/vm.sock,format=raw'",
 			"nbdinfo --map=caravel:cached nbd://localhost/disk",
 			"caravel nbd-server --listen 0.0.0.0:10809 --tls-certificates /etc/pki/nbd --tls-required /srv/images",
-			"systemd-socket-activate -l 10809 caravel nbd-server /srv/images",
+			"systemd-socket-activate -l 127.0.0.1:10809 caravel nbd-server /srv/images",
 		),
-		Flags: slices.Concat(nbdFlags(&opt), overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),
+		Flags: slices.Concat(nbdFlags(&opt), overlayFlags(&opt.overlay), lazyServerFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
 				return usagef("name an INDEX, FILE or DIR to serve")
@@ -74,22 +85,22 @@ of an image can be read without a network.
 func nbdFlags(opt *nbdOptions) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "socket", Usage: "listen on the Unix socket `PATH`", Destination: &opt.socket},
-		&cli.StringFlag{Name: "listen", Usage: "listen on `HOST:PORT`, or on a PORT of localhost; NBD's is 10809", Destination: &opt.listen},
+		&cli.StringFlag{Name: "listen", Aliases: []string{"l"}, Usage: "listen on `HOST:PORT`, or on a PORT of localhost; NBD's is " + nbdPort, Destination: &opt.listen},
 		newSwitch("unlisted", "do not tell clients what exports there are; who knows a name can use it", &opt.unlisted),
 		&cli.StringFlag{Name: "pid-file", Usage: "while clients can connect, have the process's number in `FILE`", Destination: &opt.pidFile},
 	}, tlsFlags(&opt.tls)...)
 }
 
 func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) (err error) {
+	if err := opt.check(); err != nil {
+		return err
+	}
 	locations, err := exportLocations(args)
 	if err != nil {
 		return err
 	}
-	if len(locations) > 1 && (opt.lazy.ofOneImage() || opt.overlay.file != "") {
-		return usagef("--record, --profile FILE, --materialize FILE and --overlay are for one image, not %d", len(locations))
-	}
-	if err := opt.overlay.check(); err != nil {
-		return err
+	if alone := opt.ofOneImage(); alone != "" && len(locations) > 1 {
+		return usagef("%s is for one image, not %d", alone, len(locations))
 	}
 	secure, err := opt.tls.config()
 	if err != nil {
@@ -117,6 +128,25 @@ func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) 
 		return err
 	}
 	return opt.serve(ctx, std, server)
+}
+
+// check refuses before anything is fetched what could never be.
+func (o nbdOptions) check() error {
+	if _, err := listenAddress(o.listen); err != nil {
+		return err
+	}
+	if _, err := socketPath(o.socket); err != nil {
+		return err
+	}
+	return o.overlay.check()
+}
+
+// ofOneImage is a flag that takes a single image, "" if there is none.
+func (o nbdOptions) ofOneImage() string {
+	if o.overlay.file != "" {
+		return "--overlay"
+	}
+	return o.lazy.ofOneImage()
 }
 
 // exports opens images; shut closes what has been opened, also after an error.

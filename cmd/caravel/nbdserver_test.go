@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
 func TestListenAddress(t *testing.T) {
@@ -16,15 +20,59 @@ func TestListenAddress(t *testing.T) {
 		"":                "localhost:10809",
 		"10809":           "localhost:10809",
 		":7":              "localhost:7",
+		"0":               "localhost:0",
 		"host:7":          "host:7",
 		"0.0.0.0:10809":   "0.0.0.0:10809",
 		"[::]:10809":      "[::]:10809",
 		"10.0.0.1:7":      "10.0.0.1:7",
-		"just-a-name":     "just-a-name",
 		"[fe80::1%lo]:70": "[fe80::1%lo]:70",
 	} {
-		if got := listenAddress(typed); got != want {
-			t.Errorf("%q: got %s, want %s", typed, got, want)
+		if got, err := listenAddress(typed); got != want || err != nil {
+			t.Errorf("%q: got %s, %v; want %s", typed, got, err, want)
+		}
+	}
+	for _, typed := range []string{
+		"just-a-name", ":", "host:", "[::]", "[::]:", "::1", "::1:7", "65536", "-1", "host:-1", "host:http", "host:7:8", "/run/s", "unix:/run/s", "+7",
+	} {
+		got, err := listenAddress(typed)
+		var usage *usageError
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), fmt.Sprintf("%q for --listen: want HOST:PORT", typed)) ||
+			strings.Contains(err.Error(), "--socket") != strings.Contains(typed, "/") {
+			t.Errorf("%q: got %q, %v", typed, got, err)
+		}
+	}
+}
+
+func TestListenTaken(t *testing.T) {
+	l, err := listenTCP("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	at := l.Addr().String()
+	for typed, want := range map[string]string{
+		at:                 at + ": address already in use",
+		"host.invalid.:80": "host.invalid.:80: ",
+	} {
+		if _, err := listenTCP(typed); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", typed, err, want)
+		}
+	}
+}
+
+func TestURIs(t *testing.T) {
+	for _, tt := range []struct {
+		tls  tlsOptions
+		at   net.Addr
+		want string
+	}{
+		{tlsOptions{}, &net.TCPAddr{IP: net.IPv6loopback, Port: 7}, "nbd://[::1]:7"},
+		{tlsOptions{dir: "d"}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7}, "nbds://127.0.0.1:7"},
+		{tlsOptions{}, &net.UnixAddr{Name: "/run/my disk_1.sock", Net: "unix"}, "nbd+unix:///?socket=/run/my%20disk_1.sock"},
+		{tlsOptions{}, &net.UnixAddr{Name: "/a&b+c?#%", Net: "unix"}, "nbd+unix:///?socket=/a%26b%2Bc%3F%23%25"},
+	} {
+		if got := (nbdOptions{tls: tt.tls}).uriOf(tt.at); got != tt.want {
+			t.Errorf("%v: got %s, want %s", tt.at, got, tt.want)
 		}
 	}
 }
@@ -103,6 +151,8 @@ func TestExportLocations(t *testing.T) {
 		{[]string{b}, []string{b}, ""},
 		{[]string{dir, filepath.Join(dir, "a.img")}, nil, fmt.Sprintf(`%s and %s: both would be the export "a"`, a, filepath.Join(dir, "a.img"))},
 		{[]string{"http://user:secret@host/a.caibx", a}, nil, "http://host/a.caibx and "},
+		{[]string{a, dir}, nil, a + ": is named twice"},
+		{[]string{b, ""}, nil, "says nothing"},
 		{[]string{none}, nil, none + ": there is no *.caibx in it"},
 	} {
 		got, err := exportLocations(tt.args)
@@ -111,6 +161,34 @@ func TestExportLocations(t *testing.T) {
 		}
 	}
 }
+
+func TestOneImage(t *testing.T) {
+	dir := t.TempDir()
+	for typed, want := range map[string]string{
+		"--overlay o":              "--overlay is for one image, not 2",
+		"--record r":               "--record is for one image, not 2",
+		"--profile p":              "--profile=p is for one image, not 2",
+		"--materialize m":          "--materialize=m is for one image, not 2",
+		"--overlay o --record r":   "--overlay is for one image, not 2",
+		"--overlay-size 4M":        "--overlay-size goes with --overlay",
+		"--listen host":            "want HOST:PORT",
+		"-l host":                  "want HOST:PORT",
+		"--overlay-size 0":         `invalid value "0" for --overlay-size: a disk has more than 0 bytes`,
+		"--socket " + longPath():   "of a socket has at most",
+		"--socket= --overlay o":    "--socket: says nothing",
+		"--tls-cert=c --overlay o": "is for one image",
+	} {
+		var stderr strings.Builder
+		app := newAppOf([]*cli.Command{nbdServerCommand()}, strings.NewReader(""), io.Discard, &stderr)
+		args := append([]string{"nbd-server", filepath.Join(dir, "a.caibx"), filepath.Join(dir, "b.caibx")}, strings.Fields(typed)...)
+		if status := run(t.Context(), app, args); status != exitUsage || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q: status %d, %s; want %q", typed, status, &stderr, want)
+		}
+	}
+}
+
+// longPath is one byte too long for a socket.
+func longPath() string { return strings.Repeat("x", longestSocket+1) }
 
 func TestPIDFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pid")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -84,5 +85,5 @@ func naming(err error, files string) error {
 	if errors.As(err, &path) {
 		return err
 	}
-	return fmt.Errorf("%s: %w", files, err)
+	return fmt.Errorf("%s: %s", files, strings.TrimPrefix(err.Error(), "tls: "))
 }

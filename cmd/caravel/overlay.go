@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/chunker"
 	"caravel/nbd"
 	"caravel/overlay"
 )
@@ -22,8 +23,21 @@ type overlayOptions struct {
 func overlayFlags(opt *overlayOptions) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "overlay", Usage: "make the disk writable, and keep what is written in `FILE`; the image stays as it is", Destination: &opt.file},
-		&cli.GenericFlag{Name: "overlay-size", Usage: "make the writable disk of `SIZE` bytes, with zeros behind the image", DefaultText: "the image's, in whole sectors", Value: sizeValue(&opt.size)},
+		&cli.GenericFlag{Name: "overlay-size", Usage: "make the writable disk of `SIZE` bytes, with zeros behind the image; an overlay that is there already keeps its own", DefaultText: "the image's, in whole sectors", Value: overlaySizeValue(&opt.size)},
 	}
+}
+
+// overlaySizeValue is a size that there can be. A variable that is 0 says that there
+// was none.
+func overlaySizeValue(to *int64) cli.Generic {
+	parse := func(s string) (int64, error) {
+		n, err := chunker.ParseSize(s)
+		if err == nil && n == 0 {
+			err = errors.New("a disk has more than 0 bytes")
+		}
+		return n, err
+	}
+	return &value[int64]{to, parse, showSize}
 }
 
 func (o overlayOptions) check() error {
@@ -79,7 +93,11 @@ func (o overlayOptions) open(img *lazyImage, base nbd.Reader) (*overlay.Disk, er
 	if _, err := os.Lstat(o.file); o.size == 0 && errors.Is(err, fs.ErrNotExist) {
 		opt.Size = wholeSectors(img.size)
 	}
-	return overlay.Open(o.file, base, img.size, opt)
+	d, err := overlay.Open(o.file, base, img.size, opt)
+	if err != nil {
+		return nil, fmt.Errorf("--overlay: %w", err)
+	}
+	return d, nil
 }
 
 func wholeSectors(n int64) int64 { return (n + 511) &^ 511 }
