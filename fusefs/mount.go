@@ -15,6 +15,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/apart"
 )
 
 // Options tunes a mount. The zero value is a good choice.
@@ -102,12 +104,11 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 		m.removeDir()
 		return nil, err
 	}
-	descriptors := []int{fd, int(m.control.Fd())} // now: it may end as soon as it is served
 	go func() {
 		server.Serve()
 		m.finish()
 	}()
-	if err := m.settle(descriptors, opt); err != nil {
+	if err := m.settle(opt); err != nil {
 		detach(m.Dir, unix.MNT_FORCE|unix.MNT_DETACH)
 		m.ended(grace)
 		return nil, err
@@ -168,11 +169,11 @@ func (m *Mount) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// settle finishes a mount that is served already, by the descriptors.
-func (m *Mount) settle(descriptors []int, opt Options) error {
+// settle finishes a mount that is served already.
+func (m *Mount) settle(opt Options) error {
 	var st unix.Stat_t
 	var err error
-	apart(descriptors, func() {
+	apart.Do(func() {
 		if err = unix.Stat(m.Dir, &st); err == nil {
 			refusePoll(filepath.Join(m.Dir, pollEntry))
 		}
