@@ -230,10 +230,7 @@ func connected(connection *os.File) bool {
 	return alive
 }
 
-// Wait returns when the mount has ended, by [Mount.Unmount] or by others.
-func (m *Mount) Wait() { <-m.done }
-
-// Done is closed when the mount has ended.
+// Done is closed when the mount has ended, by [Mount.Unmount] or by others.
 func (m *Mount) Done() <-chan struct{} { return m.done }
 
 // finish cleans up behind the last request.
