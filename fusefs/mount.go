@@ -21,26 +21,17 @@ import (
 
 // Options tunes a mount. The zero value is a good choice.
 type Options struct {
-	AllowOther    *bool        // whether users other than the mount's may look in; nil: as root, yes
-	FSName        string       // first column of df and mount; "": the file's name
-	Subtype       string       // what follows "fuse." in the type; "": caravel
-	Mkdir         bool         // make the mount's directory if it is not there, and remove it at the end
-	MaxReadAhead  int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
-	MaxBackground int          // read-ahead requests in flight; 0: 64
-	Passthrough   int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
-	AsyncDirect   bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
-	Debug         bool         // log each request at level debug
-	Log           *slog.Logger // nil: discard
+	FSName       string       // first column of df and mount; "": the file's name
+	Mkdir        bool         // make the mount's directory if it is not there, and remove it at the end
+	MaxReadAhead int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
+	Passthrough  int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
+	AsyncDirect  bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
+	Debug        bool         // log each request at level debug
+	Log          *slog.Logger // nil: discard
 }
 
 func (o Options) withDefaults(name string) Options {
-	if o.AllowOther == nil {
-		root := os.Geteuid() == 0
-		o.AllowOther = &root
-	}
 	o.FSName = cmp.Or(o.FSName, name)
-	o.Subtype = cmp.Or(o.Subtype, "caravel")
-	o.MaxBackground = cmp.Or(o.MaxBackground, 64)
 	o.Passthrough = cmp.Or(o.Passthrough, 1<<20)
 	if os.Geteuid() != 0 {
 		o.Passthrough = -1
@@ -55,6 +46,10 @@ const (
 	// maxRead is the longest read that the kernel asks for: its own limit.
 	// Nothing here is spliced, so the limit of pipes does not matter.
 	maxRead = 1 << 20
+
+	maxBackground = 64 // read-ahead requests in flight
+
+	subtype = "caravel" // what follows "fuse." in the mount's type
 
 	grace = 250 * time.Millisecond // for what ought to end at once
 )
@@ -148,7 +143,7 @@ func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *f
 	return &fuse.MountOptions{
 		MaxWrite:      maxRead,
 		MaxReadAhead:  o.MaxReadAhead,
-		MaxBackground: o.MaxBackground,
+		MaxBackground: maxBackground,
 		DisableXAttrs: !fs.hasXAttrs(),
 		EnableAcl:     fs.hasACLs(),
 		// Data is written, not spliced; the attempt would cost a pipe a read.
