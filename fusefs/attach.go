@@ -45,10 +45,10 @@ func attachDirect(dir string, opt Options) (int, error) {
 	}
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,default_permissions",
 		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
-	if *opt.AllowOther {
+	if os.Geteuid() == 0 { // others may look in
 		data += ",allow_other"
 	}
-	err = unix.Mount(opt.FSName, dir, "fuse."+opt.Subtype, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data)
+	err = unix.Mount(opt.FSName, dir, "fuse."+subtype, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data)
 	if err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("mount: %w", err)
@@ -72,9 +72,9 @@ func attachByHelper(dir string, opt Options) (int, error) {
 
 	options := []string{
 		"ro", "nosuid", "nodev", "default_permissions", "max_read=" + strconv.Itoa(maxRead),
-		"fsname=" + escapeOption(opt.FSName), "subtype=" + escapeOption(opt.Subtype),
+		"fsname=" + escapeOption(opt.FSName), "subtype=" + subtype,
 	}
-	if *opt.AllowOther {
+	if os.Geteuid() == 0 { // others may look in
 		options = append(options, "allow_other")
 	}
 	cmd := exec.Command(helper, "-o", strings.Join(options, ","), "--", dir)

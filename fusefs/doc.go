@@ -5,7 +5,7 @@
 //		Name: "disk", Size: view.Size(), Reader: view,
 //	}, fusefs.Options{})
 //	defer m.Unmount()
-//	m.Wait() // until someone else unmounts it
+//	<-m.Done() // until someone else unmounts it
 //
 // A tree is a [Tree] for names and attributes, and a function that gives each
 // opened file a Reader of its part of the archive: see [MountTree].

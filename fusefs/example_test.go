@@ -63,5 +63,5 @@ func ExampleMountTree() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	m.Wait()
+	<-m.Done()
 }

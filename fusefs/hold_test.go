@@ -41,6 +41,9 @@ func turn(size string) {
 			fmt.Println("stuck")
 			wait = time.Hour
 		}
+		if os.Getenv("FUSEFS_TEST_PANIC") != "" {
+			panic("reader")
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -230,6 +233,20 @@ func TestHeldLeave(t *testing.T) {
 	if err := dd.Wait(); err != nil || !bytes.Equal(got.Bytes(), want(heldSize-4096, 4096)) {
 		t.Errorf("%v, %d bytes", err, got.Len())
 	}
+}
+
+// A turn can be left though its Reader has panicked.
+func TestHeldPanic(t *testing.T) {
+	h := held(t, fusefs.Options{})
+	p := startTurn(t, h, "FUSEFS_TEST_PANIC=1")
+	dd, _ := lastPage(t, h.Dir)
+	if err := dd.Wait(); err == nil {
+		t.Error("read in spite of the panic")
+	}
+	hung := time.AfterFunc(10*time.Second, func() { p.Process.Kill() })
+	defer hung.Stop()
+	p.stdin.Close()
+	p.says(t, "left")
 }
 
 // Who serves goes on when the holder has died, until nobody has the file open.

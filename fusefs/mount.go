@@ -15,30 +15,23 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/apart"
 )
 
 // Options tunes a mount. The zero value is a good choice.
 type Options struct {
-	AllowOther    *bool        // whether users other than the mount's may look in; nil: as root, yes
-	FSName        string       // first column of df and mount; "": the file's name
-	Subtype       string       // what follows "fuse." in the type; "": caravel
-	Mkdir         bool         // make the mount's directory if it is not there, and remove it at the end
-	MaxReadAhead  int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
-	MaxBackground int          // read-ahead requests in flight; 0: 64
-	Passthrough   int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
-	AsyncDirect   bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
-	Debug         bool         // log each request at level debug
-	Log           *slog.Logger // nil: discard
+	FSName       string       // first column of df and mount; "": the file's name
+	Mkdir        bool         // make the mount's directory if it is not there, and remove it at the end
+	MaxReadAhead int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
+	Passthrough  int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
+	AsyncDirect  bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
+	Debug        bool         // log each request at level debug
+	Log          *slog.Logger // nil: discard
 }
 
 func (o Options) withDefaults(name string) Options {
-	if o.AllowOther == nil {
-		root := os.Geteuid() == 0
-		o.AllowOther = &root
-	}
 	o.FSName = cmp.Or(o.FSName, name)
-	o.Subtype = cmp.Or(o.Subtype, "caravel")
-	o.MaxBackground = cmp.Or(o.MaxBackground, 64)
 	o.Passthrough = cmp.Or(o.Passthrough, 1<<20)
 	if os.Geteuid() != 0 {
 		o.Passthrough = -1
@@ -53,6 +46,10 @@ const (
 	// maxRead is the longest read that the kernel asks for: its own limit.
 	// Nothing here is spliced, so the limit of pipes does not matter.
 	maxRead = 1 << 20
+
+	maxBackground = 64 // read-ahead requests in flight
+
+	subtype = "caravel" // what follows "fuse." in the mount's type
 
 	grace = 250 * time.Millisecond // for what ought to end at once
 )
@@ -102,12 +99,11 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 		m.removeDir()
 		return nil, err
 	}
-	descriptors := []int{fd, int(m.control.Fd())} // now: it may end as soon as it is served
 	go func() {
 		server.Serve()
 		m.finish()
 	}()
-	if err := m.settle(descriptors, opt); err != nil {
+	if err := m.settle(opt); err != nil {
 		detach(m.Dir, unix.MNT_FORCE|unix.MNT_DETACH)
 		m.ended(grace)
 		return nil, err
@@ -147,7 +143,7 @@ func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *f
 	return &fuse.MountOptions{
 		MaxWrite:      maxRead,
 		MaxReadAhead:  o.MaxReadAhead,
-		MaxBackground: o.MaxBackground,
+		MaxBackground: maxBackground,
 		DisableXAttrs: !fs.hasXAttrs(),
 		EnableAcl:     fs.hasACLs(),
 		// Data is written, not spliced; the attempt would cost a pipe a read.
@@ -168,11 +164,11 @@ func (m *Mount) panicked(what any) fuse.Status {
 	return fuse.EIO
 }
 
-// settle finishes a mount that is served already, by the descriptors.
-func (m *Mount) settle(descriptors []int, opt Options) error {
+// settle finishes a mount that is served already.
+func (m *Mount) settle(opt Options) error {
 	var st unix.Stat_t
 	var err error
-	apart(descriptors, func() {
+	apart.Do(func() {
 		if err = unix.Stat(m.Dir, &st); err == nil {
 			refusePoll(filepath.Join(m.Dir, pollEntry))
 		}
@@ -229,10 +225,7 @@ func connected(connection *os.File) bool {
 	return alive
 }
 
-// Wait returns when the mount has ended, by [Mount.Unmount] or by others.
-func (m *Mount) Wait() { <-m.done }
-
-// Done is closed when the mount has ended.
+// Done is closed when the mount has ended, by [Mount.Unmount] or by others.
 func (m *Mount) Done() <-chan struct{} { return m.done }
 
 // finish cleans up behind the last request.

@@ -268,7 +268,7 @@ func TestUnmountFromOutside(t *testing.T) {
 	}
 	run(t, "umount", dir)
 	inTime(t, "Done", m.Done())
-	m.Wait()
+	<-m.Done()
 	if err := m.Unmount(); err != nil {
 		t.Error(err)
 	}

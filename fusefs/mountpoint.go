@@ -76,13 +76,13 @@ func clearDead(path string, opt Options) error {
 			return err
 		}
 		top := topmost(all, path)
-		if top.fsType != "fuse."+opt.Subtype {
+		if top.fsType != "fuse."+subtype {
 			return nil
 		}
 		// Attributes are the kernel's for ever; statfs is asked each time.
 		err = unix.Statfs(path, &fs)
 		if !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED) {
-			return fmt.Errorf("fusefs: %s: %s is mounted there already", path, opt.Subtype)
+			return fmt.Errorf("fusefs: %s: %s is mounted there already", path, subtype)
 		}
 		opt.Log.Warn("removing the mount of a process that was killed", "dir", path)
 		if err := detach(path, unix.MNT_DETACH); err != nil {

@@ -98,14 +98,27 @@ func (b *backings) shared(node uint64, out *fuse.OpenOut) bool {
 // open counts one who opens a node of size bytes, for which file stands if it
 // is not nil.
 func (b *backings) open(node uint64, size int64, file *os.File, out *fuse.OpenOut) {
+	if file != nil && b.asks() {
+		if err := fitting(file, size); err != nil {
+			b.log.Debug("file not handed to the kernel", "file", file.Name(), "err", err)
+			file = nil
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := b.nodes[node]
 	if n == nil {
-		n = &openNode{id: b.register(file, size)}
+		n = &openNode{id: b.register(file)}
 		b.nodes[node] = n
 	}
 	n.count(out)
+}
+
+// asks reports whether the kernel may read files by itself.
+func (b *backings) asks() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.kernel != nil && !b.denied
 }
 
 // count says to the kernel how this one reads. What it reads by itself is in
@@ -138,14 +151,14 @@ func (b *backings) release(node uint64) {
 }
 
 // register hands a file to the kernel; 0: it is read through us. b.mu is held.
-func (b *backings) register(file *os.File, size int64) (id int32) {
+func (b *backings) register(file *os.File) (id int32) {
 	if file == nil || b.kernel == nil || b.denied {
 		return 0
 	}
 	conn, err := file.SyscallConn()
 	if err == nil {
 		var refused error
-		err = conn.Control(func(fd uintptr) { id, refused = b.registerFD(int(fd), size) })
+		err = conn.Control(func(fd uintptr) { id, refused = b.registerFD(int(fd)) })
 		err = errors.Join(err, refused)
 	}
 	if err != nil {
@@ -154,10 +167,7 @@ func (b *backings) register(file *os.File, size int64) (id int32) {
 	return id
 }
 
-func (b *backings) registerFD(fd int, size int64) (int32, error) {
-	if err := fitting(fd, size); err != nil {
-		return 0, err
-	}
+func (b *backings) registerFD(fd int) (int32, error) {
 	id, errno := b.kernel.RegisterBackingFd(&fuse.BackingMap{Fd: int32(fd)})
 	switch errno {
 	case 0:
@@ -171,7 +181,16 @@ func (b *backings) registerFD(fd int, size int64) (int32, error) {
 // fitting reports why a file cannot stand for one of size bytes. The kernel
 // opens it with the flags of whoever opens the node, and if that cannot be, the
 // node cannot be opened.
-func fitting(fd int, size int64) error {
+func fitting(file *os.File, size int64) error {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	closed := conn.Control(func(fd uintptr) { err = fittingFD(int(fd), size) })
+	return errors.Join(closed, err)
+}
+
+func fittingFD(fd int, size int64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

@@ -77,14 +77,15 @@ func (s *requests) fill(signal <-chan struct{}, pid uint32, file named, r Reader
 		return fuse.EIO
 	}
 	status := s.read(ctx, file, r, p, off)
-	s.finish(ctx)
 	if status != fuse.OK {
 		s.abandon()
 	}
 	return status
 }
 
+// read finishes ctx, also when the Reader panics, which is answered elsewhere.
 func (s *requests) read(ctx *call, file named, r Reader, p []byte, off int64) fuse.Status {
+	defer s.finish(ctx)
 	n, err := r.ReadAt(ctx, p, off)
 	switch {
 	case n == len(p):

@@ -211,7 +211,7 @@ func TestInherit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(); err != nil {
+	if err := d.Leave(); err != nil {
 		t.Fatal(err)
 	}
 	heir, err := loop.Inherit(f)

@@ -25,18 +25,6 @@ func (d *Device) File() (*os.File, error) {
 	return os.NewFile(uintptr(fd), d.Path), nil
 }
 
-// Close lets go of the device without taking it away. If nobody else has it open,
-// that is its end.
-func (d *Device) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.fd < 0 {
-		return nil
-	}
-	defer func() { d.fd = -1 }()
-	return unix.Close(d.fd)
-}
-
 // Inherit makes a Device of what another's File has returned, which stays the
 // caller's.
 func Inherit(file *os.File) (*Device, error) {

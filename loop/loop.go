@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"caravel/internal/apart"
 	"caravel/internal/diskuse"
 )
 
@@ -112,7 +113,7 @@ func attachFree(control int, path string, opt Options) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", device, err, hint(err))
 	}
-	apart(fd, func() { err = configure(fd, path, opt) })
+	apart.Do(func() { err = configure(fd, path, opt) }, fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -8,106 +9,186 @@ import (
 	"sync"
 
 	"caravel/blockcache"
+	"caravel/index"
 	"caravel/store"
 	"caravel/store/diskcache"
 )
 
 // largeFile is from which size on a file of a tree is assembled singly, and
-// largeFiles how many are held open at a time.
+// largeFiles how many are held open at a time, of three descriptors each.
 const (
 	largeFile  = 1 << 20
 	largeFiles = 256
 )
 
 // treeFiles has the large files of a tree assembled in the cache on disk, each
-// from when it is first opened.
+// from when it is first opened. Those that nobody reads give way to others, and go
+// on from where they were when they are opened again.
 type treeFiles struct {
 	img  *cachedImage
 	disk *diskcache.Cache
 	sum  [32]byte // of the index
+	most int      // of all
+	make func(path string, x *index.Index, opt blockcache.FileOptions) (*blockcache.File, error)
 
-	mu  sync.Mutex
-	all map[int64]*treeFile // by offset in the image; guarded by mu
+	mu   sync.Mutex          // guards what follows
+	all  map[int64]*treeFile // by offset in the image
+	last uint64              // number given to a use
 }
 
 // A treeFile is one of them.
 type treeFile struct {
-	*blockcache.File
-	name string
-	off  int64
-	used int // who has it open; guarded by treeFiles.mu
+	name      string
+	off, size int64
+
+	end  context.CancelFunc // of the work
+	open chan struct{}      // closed when file is set
+	idle chan struct{}      // closed when the work has ended
+	file *blockcache.File   // nil: there is none, the image is read without
+
+	readers int    // guarded by treeFiles.mu
+	use     uint64 // the last one; guarded by treeFiles.mu
 }
 
 // newTreeFiles begins it for an image, which closes the files.
 func (c *cachedImage) newTreeFiles(disk *diskcache.Cache) *treeFiles {
-	c.files = &treeFiles{img: c, disk: disk, sum: c.whole().Sum(), all: map[int64]*treeFile{}}
+	c.files = &treeFiles{
+		img: c, disk: disk, sum: c.whole().Sum(),
+		most: largeFiles, make: openCached, all: map[int64]*treeFile{},
+	}
 	return c.files
 }
 
-// open is a reader of the file of size bytes at off that r reads.
+// open is a reader of the file of size bytes at off that r reads. It does not wait
+// for the disk: that is for the first read to do.
 func (t *treeFiles) open(off, size int64, r reader) reader {
 	if size < largeFile {
 		return r
 	}
-	f, err := t.take(off, size)
-	if err != nil {
-		t.img.from.log.Debug("file is not materialised", "offset", off, "size", size, "err", err)
+	f := t.take(off, size)
+	if f == nil {
+		t.img.from.log.Debug("file is not materialised: too many are open", "offset", off, "size", size)
 		return r
 	}
-	return &treeFileReader{reader: r, files: t, file: f, size: size}
+	return &treeFileReader{reader: r, files: t, file: f}
 }
 
-// take finds a file, or makes it and begins to fill it.
-func (t *treeFiles) take(off, size int64) (*treeFile, error) {
+// take finds a file, or begins to make it; nil if there is no room for it.
+func (t *treeFiles) take(off, size int64) *treeFile {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.last++
 	if f := t.all[off]; f != nil {
-		f.used++
-		return f, nil
+		f.readers++
+		f.use = t.last
+		return f
 	}
-	t.makeRoom()
-	f := &treeFile{name: hex.EncodeToString(t.sum[:]) + "/" + strconv.FormatInt(off, 10), off: off, used: 1}
-	var err error
-	opt := blockcache.FileOptions{Index: t.sum, Off: off, Size: size, Log: t.img.from.log}
-	if f.File, err = openCached(t.disk.Image(f.name), t.img.whole(), opt); err != nil {
-		return nil, err
+	var instead *treeFile
+	if len(t.all) >= t.most {
+		if instead = t.unused(); instead == nil {
+			return nil
+		}
+		delete(t.all, instead.off)
+	}
+	f := &treeFile{
+		name: hex.EncodeToString(t.sum[:]) + "/" + strconv.FormatInt(off, 10), off: off, size: size,
+		open: make(chan struct{}), idle: make(chan struct{}), readers: 1, use: t.last,
 	}
 	t.all[off] = f
-	t.img.Attach(f.File)
-	if t.img.from.mayRoam() {
-		t.img.work.Go(func() { t.fill(f) })
-	}
-	return f, nil
+	var life context.Context
+	life, f.end = context.WithCancel(t.img.life)
+	t.img.work.Go(func() { t.work(life, f, instead) })
+	return f
 }
 
-func (t *treeFiles) fill(f *treeFile) {
-	err := t.img.Image.Fill(t.img.life, f.File, store.Sweep)
-	if err != nil && t.img.life.Err() == nil {
+// unused is the file that gives way: one that nobody reads, a complete one if there
+// is any, and of these the one that was not read for longest. t.mu is held.
+func (t *treeFiles) unused() (found *treeFile) {
+	complete := false
+	for _, f := range t.all {
+		if f.readers > 0 {
+			continue
+		}
+		whole := f.complete()
+		if found == nil || whole && !complete || whole == complete && f.use < found.use {
+			found, complete = f, whole
+		}
+	}
+	return found
+}
+
+// complete reports whether nothing more is written to the file, without a look at
+// the disk.
+func (f *treeFile) complete() bool {
+	select {
+	case <-f.open:
+	default:
+		return false
+	}
+	if f.file == nil {
+		return true
+	}
+	here, all := f.file.Chunks()
+	return here == all
+}
+
+// work is what goes on behind a file's readers: it is opened, when the one in whose
+// place it comes (nil: there was room) has been closed, and filled.
+func (t *treeFiles) work(life context.Context, f, instead *treeFile) {
+	defer close(f.idle)
+	defer f.end()
+	if instead != nil {
+		if err := t.shut(instead); err != nil {
+			t.img.from.log.Warn("materialised file not closed", "offset", instead.off, "err", err)
+		}
+	}
+	t.openFile(f)
+	close(f.open)
+	if f.file == nil || !t.img.from.mayRoam() {
+		return
+	}
+	err := t.img.Image.Fill(life, f.file, store.Sweep)
+	if err != nil && life.Err() == nil {
 		t.img.from.log.Debug("file is not materialised to its end", "offset", f.off, "err", err)
 	}
 	t.disk.Used(f.name)
 }
 
-// makeRoom closes a file that nobody reads if there are many. t.mu is held.
-func (t *treeFiles) makeRoom() {
-	if len(t.all) < largeFiles {
+// openFile sets f.file. One that cannot be had is tried again by who opens it next.
+func (t *treeFiles) openFile(f *treeFile) {
+	opt := blockcache.FileOptions{Index: t.sum, Off: f.off, Size: f.size, Log: t.img.from.log}
+	file, err := t.make(t.disk.Image(f.name), t.img.whole(), opt)
+	if err == nil {
+		f.file = file
+		t.img.Attach(file)
 		return
 	}
-	for off, f := range t.all {
-		if f.used == 0 && f.Complete() { // nothing is written to it any more
-			delete(t.all, off)
-			t.img.Detach(f.File)
-			f.Close()
-			return
-		}
+	t.img.from.log.Debug("file is not materialised", "offset", f.off, "size", f.size, "err", err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all[f.off] == f {
+		delete(t.all, f.off)
 	}
+}
+
+// shut ends the work for a file that is in t.all no more, and closes it.
+func (t *treeFiles) shut(f *treeFile) error {
+	f.end()
+	<-f.idle
+	if f.file == nil {
+		return nil
+	}
+	t.img.Detach(f.file)
+	err := f.file.Close()
+	t.disk.Used(f.name)
+	return err
 }
 
 // release says that one has closed the file.
 func (t *treeFiles) release(f *treeFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f.used--
+	f.readers--
 }
 
 // close closes all files, when nobody reads any more.
@@ -116,8 +197,7 @@ func (t *treeFiles) close() (err error) {
 		return nil
 	}
 	for _, f := range t.all {
-		t.disk.Used(f.name)
-		err = errors.Join(err, f.Close())
+		err = errors.Join(err, t.shut(f))
 	}
 	return err
 }
@@ -127,11 +207,22 @@ type treeFileReader struct {
 	reader
 	files *treeFiles
 	file  *treeFile
-	size  int64
+}
+
+// ReadAt waits until the file is open, which may have what it would fetch.
+func (r *treeFileReader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	select {
+	case <-r.file.open:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	return r.reader.ReadAt(ctx, p, off)
 }
 
 // Backing is the file for the kernel to read by itself, if it is complete.
-func (r *treeFileReader) Backing() *os.File { return r.files.img.Backing(r.file.off, r.size) }
+func (r *treeFileReader) Backing() *os.File {
+	return r.files.img.Backing(r.file.off, r.file.size)
+}
 
 func (r *treeFileReader) Close() error {
 	defer r.files.release(r.file)
