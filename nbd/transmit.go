@@ -81,6 +81,12 @@ func (c *conn) next(j *job) error {
 		c.flush()
 	}
 	b, err := c.in.Peek(requestSize)
+	if len(b) > 0 && errors.Is(err, errTimeout) {
+		err = c.inGrace(func() (err error) {
+			b, err = c.in.Peek(requestSize)
+			return err
+		})
+	}
 	if err != nil {
 		if len(b) > 0 && err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -106,6 +112,20 @@ func (c *conn) next(j *job) error {
 		return fmt.Errorf("nbd: write of %d bytes: more than %d", j.Length, maxPayload)
 	}
 	return nil
+}
+
+// inGrace has read go on that stopped within a request because the connection
+// drains: what was begun is taken to its end, for whoever goes on with the
+// connection would take the rest of it for the next request. A client that does
+// not send it is sent away at the end of the grace time.
+func (c *conn) inGrace(read func() error) error {
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	return c.net.SetReadDeadline(longAgo)
 }
 
 // admit waits until there is room for j's payload, to be sent or received.

@@ -16,15 +16,19 @@ func (c *conn) payload(j *job) error {
 	if c.in.Buffered() < n {
 		c.flush()
 	}
-	var err error
-	if j.error != 0 {
-		_, err = c.in.Discard(n)
-	} else if n > 0 {
-		if j.shared > 0 {
-			c.payloadBy.Store(allowed(n))
-			defer c.payloadBy.Store(0)
-		}
-		_, err = io.ReadFull(c.in, c.srv.payload(j))
+	if j.error == 0 && n > 0 {
+		c.srv.payload(j)
+	}
+	if j.shared > 0 {
+		c.payloadBy.Store(allowed(n))
+		defer c.payloadBy.Store(0)
+	}
+	done, err := c.receive(j, 0)
+	if errors.Is(err, errTimeout) {
+		err = c.inGrace(func() error {
+			_, err := c.receive(j, done)
+			return err
+		})
 	}
 	if err == nil {
 		return nil
@@ -34,6 +38,18 @@ func (c *conn) payload(j *job) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("nbd: payload of a write: %w", err)
+}
+
+// receive reads j's payload from its byte done on. It returns how many have been read
+// in all.
+func (c *conn) receive(j *job, done int) (int, error) {
+	n, err := 0, error(nil)
+	if j.buf == nil {
+		n, err = c.in.Discard(int(j.Length) - done)
+	} else {
+		n, err = io.ReadFull(c.in, j.bytes()[done:])
+	}
+	return done + n, err
 }
 
 // waits reports whether j is for the disk to answer, which takes its time.
