@@ -108,7 +108,7 @@ type Options struct {
 	Grace       time.Duration // for the requests in flight when the server ends; 0: 10 s
 	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024
 	Requests    int           // in flight on one connection; 0: 128
-	ConnMemory  int64         // bytes of reads and writes under way on one connection, at least 32 MiB; 0: 64 MiB
+	ConnMemory  int64         // bytes of reads, writes and block status under way on one connection, at least 32 MiB; 0: 64 MiB
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
 	TLS         *tls.Config   // for clients that say STARTTLS; nil: they are told that there is no TLS
 	TLSRequired bool          // others are refused; needs TLS

@@ -128,11 +128,15 @@ func (c *conn) inGrace(read func() error) error {
 	return c.net.SetReadDeadline(longAgo)
 }
 
-// admit waits until there is room for j's payload, to be sent or received.
+// admit waits until there is room for j's payload, to be sent or received, or for
+// what a BLOCK_STATUS may say.
 func (c *conn) admit(j *job) error {
 	j.error = c.check(j)
 	if j.error == 0 && (j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ || j.Type == protocol.TRANSMISSION_TYPE_REQUEST_WRITE) {
 		j.cost = cost(int(j.Length))
+	}
+	if j.error == 0 && j.Type == cmdBlockStatus {
+		j.cost = cost(runSize * len(c.contexts) * int(min(uint32(j.runs()), j.Length)))
 	}
 	c.mu.Lock()
 	for !c.dead && (c.requests >= c.srv.opt.Requests || c.bytes+j.cost > c.srv.opt.ConnMemory) {
