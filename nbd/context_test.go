@@ -185,12 +185,23 @@ func TestBlockStatusTakesMemory(t *testing.T) {
 	})
 }
 
+// Exports that are not listed are for who knows a name, and the empty one is none.
 func TestUnlisted(t *testing.T) {
-	c := greeted(t, serve(t, nbd.Options{Unlisted: true}, twoExports()...), 3)
+	socket := serve(t, nbd.Options{Unlisted: true}, twoExports()...)
+	c := greeted(t, socket, 3)
 	c.option(optList, nil)
 	c.wantReply(optList, errPolicy)
 	c.option(optList, []byte{1})
 	c.wantReply(optList, errInvalid)
+	for _, id := range []uint32{optInfo, optGo} {
+		c.option(id, goData("", 1, 2, 3))
+		c.wantReply(id, errUnknown)
+	}
 	c.choose("disk")
 	c.wantRead(0, 512)
+	c = greeted(t, socket, 3)
+	c.option(optExportName, nil)
+	c.wantEnd()
+	c = greeted(t, serve(t, nbd.Options{Unlisted: true}, nbd.Export{Size: mib, Reader: patternReader{}}), 3)
+	c.choose("") // is called so
 }

@@ -112,7 +112,7 @@ type Options struct {
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
 	TLS         *tls.Config   // for clients that say STARTTLS; nil: they are told that there is no TLS
 	TLSRequired bool          // others are refused; needs TLS
-	Unlisted    bool          // LIST is refused; who knows a name can use it
+	Unlisted    bool          // LIST is refused, and there is no default; who knows a name can use it
 	Log         *slog.Logger  // nil: discard
 }
 
@@ -163,7 +163,7 @@ type export struct {
 
 // NewServer makes a server of exports. The first one is also what a client
 // gets that asks for the default, which is the empty name, unless an export is
-// called that.
+// called that or they are Unlisted.
 func NewServer(exports []Export, opt Options) (*Server, error) {
 	opt, err := opt.filled()
 	if err != nil {
@@ -191,7 +191,7 @@ func NewServer(exports []Export, opt Options) (*Server, error) {
 		s.byName[e.Name] = x
 		s.exports = append(s.exports, x)
 	}
-	if s.byName[""] == nil {
+	if s.byName[""] == nil && !opt.Unlisted { // else everybody would know a name
 		s.byName[""] = s.exports[0]
 	}
 	return s, nil

@@ -75,7 +75,7 @@ func nbdFlags(opt *nbdOptions) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "socket", Usage: "listen on the Unix socket `PATH`", Destination: &opt.socket},
 		&cli.StringFlag{Name: "listen", Usage: "listen on `HOST:PORT`, or on a PORT of localhost; NBD's is 10809", Destination: &opt.listen},
-		newSwitch("unlisted", "do not tell clients what exports there are; who knows a name can use it", &opt.unlisted),
+		newSwitch("unlisted", "do not tell clients what exports there are, and have no default; who knows a name can use it", &opt.unlisted),
 		&cli.StringFlag{Name: "pid-file", Usage: "while clients can connect, have the process's number in `FILE`", Destination: &opt.pidFile},
 	}, tlsFlags(&opt.tls)...)
 }
