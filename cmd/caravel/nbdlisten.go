@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"syscall"
@@ -115,6 +116,9 @@ func listenAddress(typed string) string {
 	return typed
 }
 
+// inURI writes a path as the value of a URI's query.
+var inURI = strings.NewReplacer("%2F", "/", "+", "%20")
+
 // uriOf is how clients name an address.
 func (o nbdOptions) uriOf(a net.Addr) string {
 	scheme := "nbd"
@@ -122,7 +126,7 @@ func (o nbdOptions) uriOf(a net.Addr) string {
 		scheme = "nbds"
 	}
 	if a.Network() == "unix" {
-		return scheme + "+unix:///?socket=" + a.String()
+		return scheme + "+unix:///?socket=" + inURI.Replace(url.QueryEscape(a.String()))
 	}
 	return scheme + "://" + a.String()
 }

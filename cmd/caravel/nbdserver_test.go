@@ -50,6 +50,23 @@ func TestWarnsOfOthers(t *testing.T) {
 	}
 }
 
+func TestURIs(t *testing.T) {
+	for _, tt := range []struct {
+		tls  tlsOptions
+		at   net.Addr
+		want string
+	}{
+		{tlsOptions{}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10809}, "nbd://127.0.0.1:10809"},
+		{tlsOptions{dir: "d"}, &net.TCPAddr{IP: net.IPv6loopback, Port: 7}, "nbds://[::1]:7"},
+		{tlsOptions{}, &net.UnixAddr{Name: "/run/vm-1.sock", Net: "unix"}, "nbd+unix:///?socket=/run/vm-1.sock"},
+		{tlsOptions{dir: "d"}, &net.UnixAddr{Name: "/a b+c&d#e%20=f", Net: "unix"}, "nbds+unix:///?socket=/a%20b%2Bc%26d%23e%2520%3Df"},
+	} {
+		if got := (nbdOptions{tls: tt.tls}).uriOf(tt.at); got != tt.want {
+			t.Errorf("%v: got %s, want %s", tt.at, got, tt.want)
+		}
+	}
+}
+
 func TestTLSFlags(t *testing.T) {
 	dir := t.TempDir()
 	for typed, want := range map[string]string{
