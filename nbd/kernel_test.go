@@ -137,8 +137,8 @@ func TestServeKernelRefuses(t *testing.T) {
 }
 
 // TestServeKernelInTheMiddle takes what was begun to its end, of a request as of
-// a payload, before it lets go: whoever goes on would take the rest of it for
-// a request. If that does not come, nobody can go on.
+// a payload, and not a byte more before it lets go: whoever goes on would take the
+// rest of it for a request. If that does not come, nobody can go on.
 func TestServeKernelInTheMiddle(t *testing.T) {
 	payload := bytes.Repeat([]byte{7}, 10_000)
 	whole := append(requestBytes(0, cmdWrite, 1, 4096, 10_000), payload...)
@@ -158,11 +158,16 @@ func TestServeKernelInTheMiddle(t *testing.T) {
 					}
 					return
 				}
-				if _, err := k.Write(whole[taken:]); err != nil {
-					t.Fatalf("%d bytes of a request were taken, and no more: %v", taken, err)
-				}
+				rest := make(chan int)
+				go func() {
+					n, _ := k.Write(append(whole[taken:len(whole):len(whole)], requestBytes(0, cmdRead, 2, 0, 512)...))
+					rest <- n
+				}()
 				k.answered(1, 0, nil)
 				k.ends(context.Canceled)
+				if n := <-rest; n != len(whole)-taken {
+					t.Errorf("%d bytes of a request: %d more were taken, want %d", taken, n, len(whole)-taken)
+				}
 				if !bytes.Equal(disk.data[4096:][:10_000], payload) {
 					t.Errorf("%d bytes of a request: other bytes than were written", taken)
 				}

@@ -82,10 +82,13 @@ func (c *conn) next(j *job) error {
 	}
 	b, err := c.in.Peek(requestSize)
 	if len(b) > 0 && errors.Is(err, errTimeout) {
-		err = c.inGrace(func() (err error) {
-			b, err = c.in.Peek(requestSize)
+		whole := make([]byte, requestSize)
+		n := copy(whole, b)
+		err = c.inGrace(func(r io.Reader) error {
+			_, err := io.ReadFull(r, whole[n:])
 			return err
 		})
+		b = whole
 	}
 	if err != nil {
 		if len(b) > 0 && err == io.EOF {
@@ -101,7 +104,7 @@ func (c *conn) next(j *job) error {
 		Offset:       binary.BigEndian.Uint64(b[16:]),
 		Length:       binary.BigEndian.Uint32(b[24:]),
 	}
-	c.in.Discard(requestSize)
+	c.in.Discard(min(requestSize, c.in.Buffered())) // less if the rest came in grace
 	if j.RequestMagic != protocol.TRANSMISSION_MAGIC_REQUEST {
 		return fmt.Errorf("nbd: request magic %#x: want %#x", j.RequestMagic, protocol.TRANSMISSION_MAGIC_REQUEST)
 	}
@@ -115,14 +118,19 @@ func (c *conn) next(j *job) error {
 }
 
 // inGrace has read go on that stopped within a request because the connection
-// drains: what was begun is taken to its end, for whoever goes on with the
-// connection would take the rest of it for the next request. A client that does
-// not send it is sent away at the end of the grace time.
-func (c *conn) inGrace(read func() error) error {
+// drains: what was begun is taken to its end, and not a byte more, for whoever goes
+// on with the connection would take the rest of it for the next request. A client
+// that does not send it is sent away at the end of the grace time. There must be
+// nothing in c.in that read is to read.
+func (c *conn) inGrace(read func(io.Reader) error) error {
 	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	if err := read(); err != nil {
+	from := io.Reader(c.net)
+	if c.tls != nil {
+		from = c.tls
+	}
+	if err := read(from); err != nil {
 		return err
 	}
 	return c.net.SetReadDeadline(longAgo)

@@ -23,10 +23,10 @@ func (c *conn) payload(j *job) error {
 		c.payloadBy.Store(allowed(n))
 		defer c.payloadBy.Store(0)
 	}
-	done, err := c.receive(j, 0)
+	done, err := receive(c.in, j, 0)
 	if errors.Is(err, errTimeout) {
-		err = c.inGrace(func() error {
-			_, err := c.receive(j, done)
+		err = c.inGrace(func(r io.Reader) error {
+			_, err := receive(r, j, done)
 			return err
 		})
 	}
@@ -40,15 +40,14 @@ func (c *conn) payload(j *job) error {
 	return fmt.Errorf("nbd: payload of a write: %w", err)
 }
 
-// receive reads j's payload from its byte done on. It returns how many have been read
-// in all.
-func (c *conn) receive(j *job, done int) (int, error) {
-	n, err := 0, error(nil)
+// receive reads j's payload from its byte done on, or past it if there is no room
+// for it. It returns how many bytes have been read in all.
+func receive(r io.Reader, j *job, done int) (int, error) {
 	if j.buf == nil {
-		n, err = c.in.Discard(int(j.Length) - done)
-	} else {
-		n, err = io.ReadFull(c.in, j.bytes()[done:])
+		n, err := io.CopyN(io.Discard, r, int64(j.Length)-int64(done))
+		return done + int(n), err
 	}
+	n, err := io.ReadFull(r, j.bytes()[done:])
 	return done + n, err
 }
 
