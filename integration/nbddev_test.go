@@ -39,6 +39,7 @@ func TestNBDDevice(t *testing.T) {
 	t.Run("detach", testNBDDetach)
 	t.Run("refused", testNBDRefused)
 	t.Run("overlay", testNBDOverlay)
+	t.Run("overlay replaced", testNBDOverlayReplaced)
 	t.Run("crashes", func(t *testing.T) { // which are waited for, most of the time
 		for name, test := range map[string]func(*testing.T){
 			"killed":     testNBDKilled,

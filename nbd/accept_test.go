@@ -2,6 +2,7 @@ package nbd_test
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -10,20 +11,21 @@ import (
 	"caravel/nbd"
 )
 
-// exhausted is a listener that has no descriptors left a few times.
+// exhausted is a listener that fails for each of these reasons first.
 type exhausted struct {
 	net.Listener
-	left atomic.Int32
+	why  []error
+	next atomic.Int32
 }
 
 func (e *exhausted) Accept() (net.Conn, error) {
-	if e.left.Add(-1) >= 0 {
-		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	if n := int(e.next.Add(1)); n <= len(e.why) {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", e.why[n-1])}
 	}
 	return e.Listener.Accept()
 }
 
-func TestServeOutlivesWantOfDescriptors(t *testing.T) {
+func TestServeOutlivesWant(t *testing.T) {
 	s, err := nbd.NewServer([]nbd.Export{{Size: mib, Reader: patternReader{}}}, nbd.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +35,7 @@ func TestServeOutlivesWantOfDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &exhausted{Listener: l}
-	e.left.Store(2)
+	e := &exhausted{Listener: l, why: []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(t.Context(), e) }()
 	open(t, socket, "", false).wantRead(0, 4096)

@@ -155,12 +155,16 @@ func (c *conn) choose(e *export) {
 	c.log.Debug("nbd: export chosen", "structured", c.structured, "contexts", len(c.contexts))
 }
 
-// drain makes the connection end when it has answered what has arrived.
+// longAgo as a deadline has reads end at once.
+var longAgo = time.Unix(1, 0)
+
+// drain makes the connection end when it has answered what has arrived, or begun
+// to.
 func (c *conn) drain() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true
-	c.net.SetReadDeadline(time.Unix(1, 0))
+	c.net.SetReadDeadline(longAgo)
 }
 
 func (c *conn) stopping() bool {

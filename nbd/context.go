@@ -84,12 +84,19 @@ func (m metaContext) asked(queries []string, set bool) bool {
 // maxStatus is how many runs one reply tells of; a client asks on from there.
 const maxStatus = 4 << 10
 
+// runSize is the bytes that a run takes in a reply.
+const runSize = 8
+
+// runs is how many the reply to a BLOCK_STATUS may tell of for each context.
+func (j *job) runs() int {
+	if j.CommandFlags&cmdFlagReqOne != 0 {
+		return 1
+	}
+	return maxStatus
+}
+
 // status answers a BLOCK_STATUS with a chunk for each context that was selected.
 func (c *conn) status(j *job) {
-	limit := maxStatus
-	if j.CommandFlags&cmdFlagReqOne != 0 {
-		limit = 1
-	}
 	b := j.head[:0]
 	for i, m := range c.contexts {
 		flags := uint16(0)
@@ -99,7 +106,7 @@ func (c *conn) status(j *job) {
 		start := len(b)
 		b = append(b, make([]byte, chunkSize)...)
 		b = binary.BigEndian.AppendUint32(b, m.id)
-		b = c.export.appendStatus(b, m, j, limit)
+		b = c.export.appendStatus(b, m, j, j.runs())
 		appendChunk(b[start:start], j, flags, replyStatus, len(b)-start-chunkSize)
 	}
 	j.head = b

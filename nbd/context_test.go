@@ -1,10 +1,14 @@
 package nbd_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"net"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"caravel/nbd"
 )
@@ -132,12 +136,72 @@ func (c *client) wantReadOfHole() {
 	}
 }
 
+// A striped export has a hole at every second byte, and counts who asks.
+type striped struct {
+	patternReader
+	asked *atomic.Int64
+}
+
+func (s striped) Holes(off, n int64) iter.Seq2[int64, int64] {
+	s.asked.Add(1)
+	return func(yield func(int64, int64) bool) {
+		for at := off; at < off+n && yield(at, 1); at += 2 {
+		}
+	}
+}
+
+// What BLOCK_STATUS says is memory as bytes are: a client that takes nothing is
+// not told more than fits.
+func TestBlockStatusTakesMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int64
+		s, err := nbd.NewServer([]nbd.Export{{Size: 32 * mib, Reader: striped{asked: &asked}}}, nbd.Options{Requests: 4096, ConnMemory: 32 * mib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		done := make(chan error, 1)
+		go func() { done <- s.ServeConn(t.Context(), far) }()
+		c := &client{TB: t, Conn: near}
+		c.bytes(18)
+		c.send(uint32(3))
+		c.option(optStructured, nil)
+		c.wantReply(optStructured, repAck)
+		c.option(optSetMeta, metaData("", "base:allocation"))
+		c.wantReply(optSetMeta, repMeta)
+		c.wantReply(optSetMeta, repAck)
+		c.choose("")
+		c.request(flagDF, cmdRead, 1, 0, mib) // large: who sends it takes no requests meanwhile
+		synctest.Wait()
+		go func() {
+			_, _ = c.Write(bytes.Repeat(requestBytes(0, cmdBlockStatus, 2, 0, 8192), 2048))
+		}()
+		synctest.Wait()
+		if n := asked.Load(); n < 100 || n > 1024 { // of 32 KiB each
+			t.Errorf("%d replies are held", n)
+		}
+		c.Close()
+		<-done
+	})
+}
+
+// Exports that are not listed are for who knows a name, and the empty one is none.
 func TestUnlisted(t *testing.T) {
-	c := greeted(t, serve(t, nbd.Options{Unlisted: true}, twoExports()...), 3)
+	socket := serve(t, nbd.Options{Unlisted: true}, twoExports()...)
+	c := greeted(t, socket, 3)
 	c.option(optList, nil)
 	c.wantReply(optList, errPolicy)
 	c.option(optList, []byte{1})
 	c.wantReply(optList, errInvalid)
+	for _, id := range []uint32{optInfo, optGo} {
+		c.option(id, goData("", 1, 2, 3))
+		c.wantReply(id, errUnknown)
+	}
 	c.choose("disk")
 	c.wantRead(0, 512)
+	c = greeted(t, socket, 3)
+	c.option(optExportName, nil)
+	c.wantEnd()
+	c = greeted(t, serve(t, nbd.Options{Unlisted: true}, nbd.Export{Size: mib, Reader: patternReader{}}), 3)
+	c.choose("") // is called so
 }

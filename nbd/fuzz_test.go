@@ -106,7 +106,9 @@ func exchange(t *testing.T, r nbd.Reader, size int64, writable bool, data []byte
 	hello := append([]byte{0, 0, 0, 3}, optionBytes(optExportName, nil)...)
 	play(t, r, size, nbd.Options{}, append(hello, data...))
 
-	want, whole := expected(data, uint64(size), writable)
+	want, whole := expected(data, func(flags, kind uint16, off uint64, n uint32) reply {
+		return due(flags, kind, off, n, uint64(size), writable)
+	})
 	data = append(data[:whole:whole], requestBytes(0, cmdDisc, 0, 0, 0)...)
 	out := play(t, r, size, nbd.Options{}, append(hello, data...))[18+10:]
 	for len(out) > 0 {
@@ -133,10 +135,10 @@ type reply struct {
 }
 
 // expected reads requests as the protocol says, until one is not whole, ends
-// the connection, or uses a cookie again. It returns the reply due to each
+// the connection, or uses a cookie again. It returns what is due to each
 // cookie, and how many bytes the requests have.
-func expected(data []byte, size uint64, writable bool) (want map[uint64]reply, whole int) {
-	want = make(map[uint64]reply)
+func expected[T any](data []byte, due func(flags, kind uint16, off uint64, n uint32) T) (want map[uint64]T, whole int) {
+	want = make(map[uint64]T)
 	for rest := data; len(rest) >= 28 && binary.BigEndian.Uint32(rest) == 0x25609513; whole = len(data) - len(rest) {
 		flags, kind := binary.BigEndian.Uint16(rest[4:]), binary.BigEndian.Uint16(rest[6:])
 		off, n := binary.BigEndian.Uint64(rest[16:]), binary.BigEndian.Uint32(rest[24:])
@@ -154,7 +156,7 @@ func expected(data []byte, size uint64, writable bool) (want map[uint64]reply, w
 		if _, again := want[cookie]; again {
 			return want, whole
 		}
-		want[cookie] = due(flags, kind, off, n, size, writable)
+		want[cookie] = due(flags, kind, off, n)
 	}
 	return want, whole
 }

@@ -26,8 +26,8 @@ func (s *Server) ServeKernel(ctx context.Context, nc net.Conn, name string) erro
 }
 
 func (c *conn) serveKernel(ctx context.Context, e *export) error {
-	// Requests are read whole: the kernel writes each at once, and they fill the
-	// buffer to its end.
+	// The kernel writes each request at once, and those without a payload fill the
+	// buffer to its end: seldom is one cut, of which the rest has to be waited for.
 	c.in = bufio.NewReaderSize(c.net, 128*requestSize)
 	c.choose(e)
 	if err := c.transmit(); err != nil {
@@ -36,8 +36,6 @@ func (c *conn) serveKernel(ctx context.Context, e *export) error {
 	switch cause := context.Cause(c.life); {
 	case errors.Is(cause, io.EOF), errors.Is(cause, net.ErrClosed), errors.Is(cause, syscall.ECONNRESET):
 		return io.EOF
-	case c.in.Buffered() > 0:
-		return fmt.Errorf("nbd: %d bytes of a request were taken when the connection ended", c.in.Buffered())
 	case c.stopping():
 		return ctx.Err()
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"caravel/nbd"
 )
@@ -135,17 +136,42 @@ func TestServeKernelRefuses(t *testing.T) {
 	}
 }
 
-// TestServeKernelInTheMiddle says so if part of a request was taken: nobody can
-// go on with the connection.
+// TestServeKernelInTheMiddle takes what was begun to its end, of a request as of
+// a payload, and not a byte more before it lets go: whoever goes on would take the
+// rest of it for a request. If that does not come, nobody can go on.
 func TestServeKernelInTheMiddle(t *testing.T) {
-	k := kernelOf(t, patternReader{}, 1<<20)
-	k.ask(cmdRead, 1, 0, 512)
-	k.answered(1, 0, patterned(0, 512))
-	if _, err := k.Write(make([]byte, 5)); err != nil {
-		t.Fatal(err)
-	}
-	k.stop()
-	if err := <-k.done; err == nil || !strings.Contains(err.Error(), "5 bytes of a request") {
-		t.Errorf("got %v", err)
+	payload := bytes.Repeat([]byte{7}, 10_000)
+	whole := append(requestBytes(0, cmdWrite, 1, 4096, 10_000), payload...)
+	for _, taken := range []int{5, 28, 28 + 1, 28 + 4096, 28 + 9999} {
+		for _, comes := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				disk := &slate{data: make([]byte, mib)}
+				k := kernelOf(t, disk, mib)
+				if _, err := k.Write(whole[:taken]); err != nil {
+					t.Fatal(err)
+				}
+				k.stop()
+				synctest.Wait()
+				if !comes {
+					if err := <-k.done; err == nil || !strings.Contains(err.Error(), "grace") || disk.said() != "" {
+						t.Errorf("%d bytes of a request: ends with %v", taken, err)
+					}
+					return
+				}
+				rest := make(chan int)
+				go func() {
+					n, _ := k.Write(append(whole[taken:len(whole):len(whole)], requestBytes(0, cmdRead, 2, 0, 512)...))
+					rest <- n
+				}()
+				k.answered(1, 0, nil)
+				k.ends(context.Canceled)
+				if n := <-rest; n != len(whole)-taken {
+					t.Errorf("%d bytes of a request: %d more were taken, want %d", taken, n, len(whole)-taken)
+				}
+				if !bytes.Equal(disk.data[4096:][:10_000], payload) {
+					t.Errorf("%d bytes of a request: other bytes than were written", taken)
+				}
+			})
+		}
 	}
 }

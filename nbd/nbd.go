@@ -113,11 +113,11 @@ type Options struct {
 	Grace       time.Duration // for the requests in flight when the server ends; 0: 10 s
 	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024
 	Requests    int           // in flight on one connection; 0: 128
-	ConnMemory  int64         // bytes of reads and writes under way on one connection, at least 32 MiB; 0: 64 MiB
+	ConnMemory  int64         // bytes of reads, writes and block status under way on one connection, at least 32 MiB; 0: 64 MiB
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
 	TLS         *tls.Config   // for clients that say STARTTLS; nil: they are told that there is no TLS
 	TLSRequired bool          // others are refused; needs TLS
-	Unlisted    bool          // LIST is refused; who knows a name can use it
+	Unlisted    bool          // LIST is refused, and there is no default; who knows a name can use it
 	Log         *slog.Logger  // nil: discard
 }
 
@@ -168,7 +168,7 @@ type export struct {
 
 // NewServer makes a server of exports. The first one is also what a client
 // gets that asks for the default, which is the empty name, unless an export is
-// called that.
+// called that or they are Unlisted.
 func NewServer(exports []Export, opt Options) (*Server, error) {
 	opt, err := opt.filled()
 	if err != nil {
@@ -196,7 +196,7 @@ func NewServer(exports []Export, opt Options) (*Server, error) {
 		s.byName[e.Name] = x
 		s.exports = append(s.exports, x)
 	}
-	if s.byName[""] == nil {
+	if s.byName[""] == nil && !opt.Unlisted { // else everybody would know a name
 		s.byName[""] = s.exports[0]
 	}
 	return s, nil

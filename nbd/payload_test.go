@@ -1,6 +1,8 @@
 package nbd_test
 
 import (
+	"bytes"
+	"context"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -128,5 +130,47 @@ func TestWriteCutOff(t *testing.T) {
 	}
 	if got := w.said(); got != "" {
 		t.Errorf("did %s", got)
+	}
+}
+
+// A write of which the server has taken a part when it ends is done, over TLS as
+// in the clear.
+func TestStopWithinAWrite(t *testing.T) {
+	a := newAuthority(t)
+	config := a.server(t)
+	for _, sealed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			w := &slate{data: make([]byte, mib)}
+			s, err := nbd.NewServer([]nbd.Export{{Size: mib, Reader: w}}, nbd.Options{TLS: config})
+			if err != nil {
+				t.Fatal(err)
+			}
+			near, far := net.Pipe()
+			done := make(chan error, 1)
+			go func() { done <- s.ServeConn(ctx, far) }()
+			c := &client{TB: t, Conn: near}
+			c.bytes(18)
+			c.send(uint32(3))
+			if sealed {
+				if err := c.startTLS(a.client()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.choose("")
+			c.request(0, cmdWrite, 1, 0, 50_000)
+			c.send(patterned(0, 20_000))
+			cancel()
+			synctest.Wait()
+			c.send(patterned(20_000, 30_000))
+			if code := c.answer(1); code != 0 || !bytes.Equal(w.data[:50_000], patterned(0, 50_000)) {
+				t.Errorf("over TLS %t: error %d, or other bytes than were written", sealed, code)
+			}
+			c.wantEnd()
+			if err := <-done; err != nil {
+				t.Errorf("over TLS %t: %v", sealed, err)
+			}
+			near.Close()
+		})
 	}
 }

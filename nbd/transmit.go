@@ -81,6 +81,15 @@ func (c *conn) next(j *job) error {
 		c.flush()
 	}
 	b, err := c.in.Peek(requestSize)
+	if len(b) > 0 && errors.Is(err, errTimeout) {
+		whole := make([]byte, requestSize)
+		n := copy(whole, b)
+		err = c.inGrace(func(r io.Reader) error {
+			_, err := io.ReadFull(r, whole[n:])
+			return err
+		})
+		b = whole
+	}
 	if err != nil {
 		if len(b) > 0 && err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -95,7 +104,7 @@ func (c *conn) next(j *job) error {
 		Offset:       binary.BigEndian.Uint64(b[16:]),
 		Length:       binary.BigEndian.Uint32(b[24:]),
 	}
-	c.in.Discard(requestSize)
+	c.in.Discard(min(requestSize, c.in.Buffered())) // less if the rest came in grace
 	if j.RequestMagic != protocol.TRANSMISSION_MAGIC_REQUEST {
 		return fmt.Errorf("nbd: request magic %#x: want %#x", j.RequestMagic, protocol.TRANSMISSION_MAGIC_REQUEST)
 	}
@@ -108,11 +117,34 @@ func (c *conn) next(j *job) error {
 	return nil
 }
 
-// admit waits until there is room for j's payload, to be sent or received.
+// inGrace has read go on that stopped within a request because the connection
+// drains: what was begun is taken to its end, and not a byte more, for whoever goes
+// on with the connection would take the rest of it for the next request. A client
+// that does not send it is sent away at the end of the grace time. There must be
+// nothing in c.in that read is to read.
+func (c *conn) inGrace(read func(io.Reader) error) error {
+	if err := c.net.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	from := io.Reader(c.net)
+	if c.tls != nil {
+		from = c.tls
+	}
+	if err := read(from); err != nil {
+		return err
+	}
+	return c.net.SetReadDeadline(longAgo)
+}
+
+// admit waits until there is room for j's payload, to be sent or received, or for
+// what a BLOCK_STATUS may say.
 func (c *conn) admit(j *job) error {
 	j.error = c.check(j)
 	if j.error == 0 && (j.Type == protocol.TRANSMISSION_TYPE_REQUEST_READ || j.Type == protocol.TRANSMISSION_TYPE_REQUEST_WRITE) {
 		j.cost = cost(int(j.Length))
+	}
+	if j.error == 0 && j.Type == cmdBlockStatus {
+		j.cost = cost(runSize * len(c.contexts) * int(min(uint32(j.runs()), j.Length)))
 	}
 	c.mu.Lock()
 	for !c.dead && (c.requests >= c.srv.opt.Requests || c.bytes+j.cost > c.srv.opt.ConnMemory) {

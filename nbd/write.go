@@ -16,15 +16,19 @@ func (c *conn) payload(j *job) error {
 	if c.in.Buffered() < n {
 		c.flush()
 	}
-	var err error
-	if j.error != 0 {
-		_, err = c.in.Discard(n)
-	} else if n > 0 {
-		if j.shared > 0 {
-			c.payloadBy.Store(allowed(n))
-			defer c.payloadBy.Store(0)
-		}
-		_, err = io.ReadFull(c.in, c.srv.payload(j))
+	if j.error == 0 && n > 0 {
+		c.srv.payload(j)
+	}
+	if j.shared > 0 {
+		c.payloadBy.Store(allowed(n))
+		defer c.payloadBy.Store(0)
+	}
+	done, err := receive(c.in, j, 0)
+	if errors.Is(err, errTimeout) {
+		err = c.inGrace(func(r io.Reader) error {
+			_, err := receive(r, j, done)
+			return err
+		})
 	}
 	if err == nil {
 		return nil
@@ -34,6 +38,17 @@ func (c *conn) payload(j *job) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return fmt.Errorf("nbd: payload of a write: %w", err)
+}
+
+// receive reads j's payload from its byte done on, or past it if there is no room
+// for it. It returns how many bytes have been read in all.
+func receive(r io.Reader, j *job, done int) (int, error) {
+	if j.buf == nil {
+		n, err := io.CopyN(io.Discard, r, int64(j.Length)-int64(done))
+		return done + int(n), err
+	}
+	n, err := io.ReadFull(r, j.bytes()[done:])
+	return done + n, err
 }
 
 // waits reports whether j is for the disk to answer, which takes its time.

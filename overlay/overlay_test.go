@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -283,4 +284,47 @@ func TestZeroOfZeros(t *testing.T) {
 		t.Errorf("%d bytes are in the file", n)
 	}
 	same(t, "the disk", content(t, d), make([]byte, 4<<20))
+}
+
+// A stopping base looks for what is local as far as an offset.
+type stopping struct {
+	*memory
+	at int64
+}
+
+func (s stopping) Local(off, n int64) iter.Seq2[int64, int64] {
+	return func(yield func(int64, int64) bool) {
+		if off < s.at && !yield(off, min(n, s.at-off)) {
+			return
+		}
+		if off+n > s.at {
+			yield(max(off+1, s.at), 0)
+		}
+	}
+}
+
+// Where the base stops looking for what is local the disk does, whatever is known
+// of what comes behind.
+func TestLocalStops(t *testing.T) {
+	const block = 4096
+	base := stopping{noise(8 * block), 3*block + 10}
+	d := open(t, temp(t), base, 8*block, overlay.Options{Size: 10 * block})
+	look := func() (got string) {
+		for at, size := range d.Local(0, d.Size()) {
+			got += fmt.Sprint(at, "+", size, " ")
+		}
+		return got
+	}
+	if got, want := look(), "0+12298 12298+0 "; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	write(t, d, []byte{1}, block)
+	write(t, d, []byte{1}, 6*block)
+	if got, want := look(), "0+4096 4096+4096 8192+4106 12298+0 "; got != want {
+		t.Errorf("with blocks that are present: got %s, want %s", got, want)
+	}
+	write(t, d, make([]byte, block), 3*block) // what the base would stop at
+	if got, want := look(), "0+4096 4096+4096 8192+4096 12288+4096 16385+0 "; got != want {
+		t.Errorf("with the one that it stops in: got %s, want %s", got, want)
+	}
 }

@@ -177,8 +177,13 @@ func openFile(location string) (*lazyImage, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	// Who changes the file makes another image of it.
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", size, st.ModTime().UnixNano(), path))
+	// Who changes the file makes another image of it. A device's time is that of its
+	// name, which is made anew whenever the machine starts.
+	changed := st.ModTime().UnixNano()
+	if !st.Mode().IsRegular() {
+		changed = 0
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", size, changed, path))
 	return &lazyImage{
 		name:    imageName(location),
 		size:    size,

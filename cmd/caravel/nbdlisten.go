@@ -20,7 +20,7 @@ const nbdPort = "10809"
 // A door is where clients come in.
 type door struct {
 	net.Listener
-	uri string
+	uri string // of the first export
 }
 
 type doors []door
@@ -42,7 +42,7 @@ func (d doors) close() error {
 
 // open begins to listen: on the sockets that a service manager has passed, else
 // where the user wants it. A Unix socket that it makes is for its owner alone.
-func (o nbdOptions) open(std streams) (doors, error) {
+func (o nbdOptions) open(std streams, first string) (doors, error) {
 	listeners, err := passedListeners()
 	if err == nil && len(listeners) == 0 {
 		listeners, err = o.listenAnew()
@@ -52,7 +52,7 @@ func (o nbdOptions) open(std streams) (doors, error) {
 	}
 	var all doors
 	for _, l := range listeners {
-		all = append(all, door{l, o.uriOf(l.Addr())})
+		all = append(all, door{l, o.uriOf(l.Addr(), first)})
 		o.warn(std, l.Addr())
 	}
 	return all, nil
@@ -152,18 +152,23 @@ func netCause(err error) error {
 	return err
 }
 
-// uriOf is how clients name an address.
-func (o nbdOptions) uriOf(a net.Addr) string {
-	scheme := "nbd"
+// inURI writes a path as the value of a URI's query.
+var inURI = strings.NewReplacer("%2F", "/", "+", "%20")
+
+// uriOf is how clients name the first export at an address: if it is the default,
+// which it is of listed ones, it need not be named.
+func (o nbdOptions) uriOf(a net.Addr, first string) string {
+	scheme, name := "nbd", ""
+	if o.unlisted {
+		name = "/" + url.PathEscape(first)
+	}
 	if o.tls.wanted() {
 		scheme = "nbds"
 	}
 	if a.Network() == "unix" {
-		// What a URI gives a meaning to, as "&", is escaped, the slashes need not be.
-		path := strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(a.String()))
-		return scheme + "+unix:///?socket=" + path
+		return scheme + "+unix://" + cmp.Or(name, "/") + "?socket=" + inURI.Replace(url.QueryEscape(a.String()))
 	}
-	return scheme + "://" + a.String()
+	return scheme + "://" + a.String() + name
 }
 
 // warn tells who opens the images to others.

@@ -86,7 +86,7 @@ func nbdFlags(opt *nbdOptions) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "socket", Usage: "listen on the Unix socket `PATH`", Destination: &opt.socket},
 		&cli.StringFlag{Name: "listen", Aliases: []string{"l"}, Usage: "listen on `HOST:PORT`, or on a PORT of localhost; NBD's is " + nbdPort, Destination: &opt.listen},
-		newSwitch("unlisted", "do not tell clients what exports there are; who knows a name can use it", &opt.unlisted),
+		newSwitch("unlisted", "do not tell clients what exports there are, and have no default; who knows a name can use it", &opt.unlisted),
 		&cli.StringFlag{Name: "pid-file", Usage: "while clients can connect, have the process's number in `FILE`", Destination: &opt.pidFile},
 	}, tlsFlags(&opt.tls)...)
 }
@@ -127,7 +127,7 @@ func nbdServer(ctx context.Context, std streams, args []string, opt nbdOptions) 
 	if err != nil {
 		return err
 	}
-	return opt.serve(ctx, std, server)
+	return opt.serve(ctx, std, server, exports[0].Name)
 }
 
 // check refuses before anything is fetched what could never be.
@@ -174,9 +174,9 @@ func (o nbdOptions) exports(ctx context.Context, from *lazyOpener, locations []s
 	return all, shut, nil
 }
 
-// serve has server accept clients until ctx ends.
-func (o nbdOptions) serve(ctx context.Context, std streams, server *nbd.Server) (err error) {
-	doors, err := o.open(std)
+// serve has server, whose first export has that name, accept clients until ctx ends.
+func (o nbdOptions) serve(ctx context.Context, std streams, server *nbd.Server, first string) (err error) {
+	doors, err := o.open(std, first)
 	if err != nil {
 		return err
 	}

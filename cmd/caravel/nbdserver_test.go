@@ -60,23 +60,6 @@ func TestListenTaken(t *testing.T) {
 	}
 }
 
-func TestURIs(t *testing.T) {
-	for _, tt := range []struct {
-		tls  tlsOptions
-		at   net.Addr
-		want string
-	}{
-		{tlsOptions{}, &net.TCPAddr{IP: net.IPv6loopback, Port: 7}, "nbd://[::1]:7"},
-		{tlsOptions{dir: "d"}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7}, "nbds://127.0.0.1:7"},
-		{tlsOptions{}, &net.UnixAddr{Name: "/run/my disk_1.sock", Net: "unix"}, "nbd+unix:///?socket=/run/my%20disk_1.sock"},
-		{tlsOptions{}, &net.UnixAddr{Name: "/a&b+c?#%", Net: "unix"}, "nbd+unix:///?socket=/a%26b%2Bc%3F%23%25"},
-	} {
-		if got := (nbdOptions{tls: tt.tls}).uriOf(tt.at); got != tt.want {
-			t.Errorf("%v: got %s, want %s", tt.at, got, tt.want)
-		}
-	}
-}
-
 func TestWarnsOfOthers(t *testing.T) {
 	with, required := tlsOptions{cert: "c", key: "k"}, tlsOptions{dir: "d", required: true}
 	for _, tt := range []struct {
@@ -94,6 +77,26 @@ func TestWarnsOfOthers(t *testing.T) {
 		nbdOptions{tls: tt.tls}.warn(streams{err: &said}, tt.at)
 		if !strings.Contains(said.String(), tt.want) || (said.Len() > 0) != (tt.want != "") {
 			t.Errorf("%v, %+v: %q, want %q", tt.at, tt.tls, said.String(), tt.want)
+		}
+	}
+}
+
+func TestURIs(t *testing.T) {
+	tls := tlsOptions{dir: "d"}
+	for _, tt := range []struct {
+		opt  nbdOptions
+		at   net.Addr
+		want string
+	}{
+		{nbdOptions{}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 10809}, "nbd://127.0.0.1:10809"},
+		{nbdOptions{tls: tls}, &net.TCPAddr{IP: net.IPv6loopback, Port: 7}, "nbds://[::1]:7"},
+		{nbdOptions{unlisted: true}, &net.TCPAddr{IP: net.IPv6loopback, Port: 7}, "nbd://[::1]:7/my%20disk"},
+		{nbdOptions{unlisted: true}, &net.UnixAddr{Name: "/s", Net: "unix"}, "nbd+unix:///my%20disk?socket=/s"},
+		{nbdOptions{}, &net.UnixAddr{Name: "/run/vm-1.sock", Net: "unix"}, "nbd+unix:///?socket=/run/vm-1.sock"},
+		{nbdOptions{tls: tls}, &net.UnixAddr{Name: "/a b+c&d#e%20=f", Net: "unix"}, "nbds+unix:///?socket=/a%20b%2Bc%26d%23e%2520%3Df"},
+	} {
+		if got := tt.opt.uriOf(tt.at, "my disk"); got != tt.want {
+			t.Errorf("%v: got %s, want %s", tt.at, got, tt.want)
 		}
 	}
 }
