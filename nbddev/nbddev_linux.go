@@ -128,7 +128,7 @@ func (d *Device) failed(err error) error {
 }
 
 // Detach takes the device away, whoever serves it, and returns when it is free.
-// One that is in use stays, and the error, an [InUseError], says who uses it.
+// One that is in use stays, and the error, a [diskuse.InUseError], says who uses it.
 func (d *Device) Detach() error {
 	if !d.Attached() {
 		return nil
@@ -144,59 +144,26 @@ func (d *Device) Detach() error {
 	}
 	for deadline := time.Now().Add(10 * time.Second); d.Attached(); time.Sleep(pause) {
 		if time.Now().After(deadline) {
-			return d.inUse()
+			return fmt.Errorf("nbddev: %w", &diskuse.InUseError{Path: d.Path, Users: diskuse.Of(d.Path)})
 		}
 	}
 	return nil
 }
 
-// An InUseError says who uses a device that cannot be detached therefore.
-type InUseError struct {
-	Path  string
-	Users []string
-}
-
-func (e *InUseError) Error() string {
-	users := strings.Join(e.Users, ", ")
-	return fmt.Sprintf("nbddev: %s: in use: %s", e.Path, cmp.Or(users, "by an unknown user"))
-}
-
-func (d *Device) inUse(ours ...int) error {
-	return &InUseError{d.Path, diskuse.Of(d.Path, ours...)}
-}
-
 // unused makes sure that nobody uses the device, and that none of its partitions
-// is left. It gives programs that look at the device in passing some time.
+// is left.
 func (d *Device) unused() error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := d.claim()
-		if err == nil || time.Now().After(deadline) {
-			return err
+	return diskuse.Patiently(func() error {
+		fd, err := diskuse.Claim(d.Path)
+		if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
+			return nil // it went meanwhile
 		}
-		time.Sleep(pause)
-	}
-}
-
-// claim fails if somebody has the device.
-func (d *Device) claim() error {
-	// An exclusive descriptor cannot be had while the device is mounted or part
-	// of another.
-	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return d.inUse()
-	}
-	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
-		return nil // it went meanwhile
-	}
-	if err != nil {
-		return fmt.Errorf("nbddev: %s: %w", d.Path, err)
-	}
-	defer unix.Close(fd)
-	if users := diskuse.Of(d.Path, fd); len(users) > 0 {
-		return &InUseError{d.Path, users}
-	}
-	return d.dropPartitions(fd)
+		if err != nil {
+			return fmt.Errorf("nbddev: %w", err)
+		}
+		defer unix.Close(fd)
+		return d.dropPartitions(fd)
+	})
 }
 
 func (d *Device) sys(name string) string {

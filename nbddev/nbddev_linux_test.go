@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"caravel/internal/diskuse"
 	"caravel/nbd"
 	"caravel/nbddev"
 )
@@ -102,7 +103,7 @@ func TestAttach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var used *nbddev.InUseError
+	var used *diskuse.InUseError
 	if err := d.Detach(); !errors.As(err, &used) || !strings.Contains(err.Error(), "open by") {
 		t.Errorf("in use: %v", err)
 	}

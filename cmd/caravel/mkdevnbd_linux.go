@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"caravel/internal/claim"
+	"caravel/internal/diskuse"
 	"caravel/internal/notify"
 	"caravel/internal/sector"
 	"caravel/nbd"
@@ -184,7 +185,7 @@ func (d *nbdDevice) end() error {
 	if err == nil {
 		return errors.Join(stopped, d.gone())
 	}
-	var used *nbddev.InUseError
+	var used *diskuse.InUseError
 	if errors.As(err, &used) {
 		err = fmt.Errorf("%w; its reads wait %v for mkdev of the same image", err, d.opt.deadTimeout)
 	}
