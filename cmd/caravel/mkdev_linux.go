@@ -49,7 +49,8 @@ NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
 removed at the end.
 
 If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
-mkdev of the same image, with the same NODE if one was given, goes on with it.
+mkdev of the same image, with the same NODE and --overlay if they were given, goes
+on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
 its path by then in its place. Reads under way when it was killed go on --timeout
 and 10 s later at most. A device in use is not detached at the end, but waits in

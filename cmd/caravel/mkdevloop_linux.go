@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,7 +67,9 @@ func mkdevLoop(ctx context.Context, std streams, in string, at deviceNode, boss 
 	if boss == nil {
 		return d.plain(ctx, std, "it does not outlive this process")
 	}
-	d.identity = identityPrefix + hex.EncodeToString(img.identity())
+	if d.identity, err = opt.identity(img.identity()); err != nil {
+		return err
+	}
 	err = d.held(ctx, std)
 	if errors.Is(err, fusefs.ErrNoResend) {
 		d.why = cmp.Or(d.why, "a loop device is used")

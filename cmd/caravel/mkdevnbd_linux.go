@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,8 +26,6 @@ const (
 	// nbdMargin is how much longer than a fetch the kernel waits for an answer: a
 	// fetch that takes too long is an error of that read, and costs no connection.
 	nbdMargin = 10 * time.Second
-
-	identityPrefix = "caravel:"
 )
 
 // An nbdDevice is an image that becomes a device, is one, or was one.
@@ -63,12 +60,11 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 	}
 	defer img.Close()
 	d := &nbdDevice{
-		opt:      opt,
-		node:     at,
-		boss:     boss,
-		image:    http.Redact(in),
-		identity: identityPrefix + hex.EncodeToString(img.identity()),
-		log:      from.log,
+		opt:   opt,
+		node:  at,
+		boss:  boss,
+		image: http.Redact(in),
+		log:   from.log,
 	}
 	disk, err := opt.disk(img)
 	if err != nil {
@@ -76,6 +72,9 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
 	d.size = disk.size
+	if d.identity, err = opt.identity(img.identity()); err != nil {
+		return err
+	}
 	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: from.log})
 	if err != nil {
 		return err

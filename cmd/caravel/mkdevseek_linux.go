@@ -53,7 +53,7 @@ func (d *nbdDevice) seek(dir *claim.Locked) (index int, found *claim.Found, err 
 	case err == nil && r.Alive:
 		return 0, nil, fmt.Errorf("/dev/%s: process %d serves it", name, r.PID)
 	case state.Identity != d.identity:
-		return 0, nil, fmt.Errorf("/dev/%s: attached to another image (%s, not %s); caravel mkdev --detach /dev/%s first", name, cmp.Or(state.Identity, "of unknown origin"), d.identity, name)
+		return 0, nil, fmt.Errorf("/dev/%s: attached to another image, or through another --overlay (%s, not %s); caravel mkdev --detach /dev/%s first", name, cmp.Or(state.Identity, "of unknown origin"), d.identity, name)
 	case state.BlockSize != int(d.opt.blockSize):
 		return 0, nil, fmt.Errorf("/dev/%s: attached with --block-size=%d, which cannot change", name, state.BlockSize)
 	}
