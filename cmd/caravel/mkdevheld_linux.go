@@ -63,7 +63,6 @@ func (d *loopDevice) held(ctx context.Context, std streams) error {
 	case <-d.boss.GiveWay():
 		return h.giveWay()
 	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
 		return h.end()
 	}
 }
@@ -175,6 +174,7 @@ func (h *heldDevice) end() error {
 		h.turn.Leave()
 		return errors.Join(err, h.unclaim())
 	}
+	_ = notify.Send(notify.Stopping)
 	select {
 	case <-h.turn.Done():
 	case <-time.After(mountGrace): // somebody found the file while it was in sight, and has it open

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"caravel/internal/claim"
+	"caravel/internal/diskuse"
 	"caravel/nbddev"
 )
 
@@ -132,7 +133,7 @@ func detachDevice(ctx context.Context, node string) error {
 	}
 	index, nbd := nbddev.Index(path)
 	if !nbd {
-		return endProcess(ctx, path, all[i].PID)
+		return endProcess(ctx, path)
 	}
 	if err := nbddev.At(index, nbddev.Config{}).Detach(); err != nil {
 		return err
@@ -140,26 +141,28 @@ func detachDevice(ctx context.Context, node string) error {
 	if all[i].PID != 0 {
 		return leftAlone(ctx, path, all[i].PID)
 	}
-	deviceNode{link: all[i].Link}.remove(path)
-	dir, err := claim.Lock(ctx, claim.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Unlock()
-	return dir.Drop(filepath.Base(path))
+	return tidy(ctx)
 }
 
-// endProcess has the process end that has a loop device, and with it the device.
-func endProcess(ctx context.Context, device string, pid int) error {
-	use := loopUse(device)
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("%s: process %d: %w", device, pid, err)
+// endProcess has the process end that has a loop device, and with it the device,
+// unless somebody uses that: its end would be the end of what they read.
+func endProcess(ctx context.Context, device string) error {
+	r, err := claim.Find(claim.Dir, filepath.Base(device))
+	if err != nil || !r.Alive {
+		return nil // it has ended meanwhile
 	}
-	if err := leftAlone(ctx, device, pid); err != nil {
+	use := loopUse(device)
+	if err := diskuse.Free(device, r.PID, r.Supervisor); err != nil {
 		return err
 	}
-	if hasFile(device) && loopUse(device) == use {
-		return fmt.Errorf("%s: in use", device)
+	if err := syscall.Kill(r.PID, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("%s: process %d: %w", device, r.PID, err)
+	}
+	if err := leftAlone(ctx, device, r.PID); err != nil {
+		return err
+	}
+	if hasFile(device) && loopUse(device) == use { // somebody was faster
+		return &diskuse.InUseError{Path: device, Users: diskuse.Of(device)}
 	}
 	return nil
 }

@@ -144,7 +144,11 @@ func (d *loopDevice) found(ctx context.Context) error {
 	dir, err := claim.Lock(ctx, claim.Dir)
 	if err == nil {
 		defer dir.Unlock()
-		d.claim, err = dir.Take(filepath.Base(d.device.Path), claim.Record{Link: d.node.link, Image: d.image})
+		r := claim.Record{Link: d.node.link, Image: d.image}
+		if d.boss != nil {
+			r.Supervisor = os.Getppid()
+		}
+		d.claim, err = dir.Take(filepath.Base(d.device.Path), r)
 	}
 	if err != nil {
 		d.log.Warn("device is not in the list", "device", d.device.Path, "err", err)

@@ -91,7 +91,6 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 	case <-d.boss.GiveWay():
 		return d.giveWay()
 	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
 		return d.end()
 	}
 }
@@ -182,6 +181,7 @@ func (d *nbdDevice) end() error {
 	err := d.device.Detach()
 	stopped := d.serving.Stop()
 	if err == nil {
+		_ = notify.Send(notify.Stopping)
 		return errors.Join(stopped, d.gone())
 	}
 	var used *diskuse.InUseError

@@ -23,6 +23,7 @@ type Record struct {
 	Link        string `json:"link,omitempty"`        // path of a link that the process made
 	Image       string `json:"image"`                 // where it lies, without secrets
 	PID         int    `json:"pid"`                   // of the process, set by Take
+	Supervisor  int    `json:"supervisor,omitempty"`  // the process that starts it again, and may have the device open; 0: none
 	Connections int    `json:"connections,omitempty"` // to the kernel
 }
 
