@@ -177,17 +177,33 @@ func (d *Device) Attached() bool {
 	return err == nil
 }
 
+// announcing is how long the kernel, and then udev, may take to be done with
+// a device that nobody reads for it.
+const announcing = 10 * time.Second
+
 // Announced waits until programs can use the device: the kernel knows its size,
 // its node is there, its partitions are found, and udev, if it runs, is done.
+// Looking for partitions reads the device, and takes as long as that does.
 func (d *Device) Announced(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("nbddev: %s: not announced in 10 s", d.Path))
+	if err := d.appeared(ctx); err != nil {
+		return err
+	}
+	if err := d.findPartitions(); err != nil {
+		return err
+	}
+	return d.settle(ctx)
+}
+
+// appeared waits for size and node.
+func (d *Device) appeared(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, announcing, fmt.Errorf("nbddev: %s: not there after %v", d.Path, announcing))
 	defer cancel()
 	want := strconv.FormatInt(d.config.Size/512, 10)
 	for {
 		size, _ := os.ReadFile(d.sys("size"))
 		_, err := os.Stat(d.Path)
 		if err == nil && strings.TrimSpace(string(size)) == want {
-			break
+			return nil
 		}
 		select {
 		case <-time.After(pause):
@@ -195,8 +211,4 @@ func (d *Device) Announced(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := d.findPartitions(); err != nil {
-		return err
-	}
-	return d.settle(ctx)
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HasUdev reports whether udev looks after devices here.
-func HasUdev() bool {
+// hasUdev reports whether udev looks after devices here.
+func hasUdev() bool {
 	_, err := os.Stat("/run/udev/control")
 	return err == nil
 }
@@ -22,7 +22,7 @@ func HasUdev() bool {
 // that it is done with that: its rules may have had too little to go by the first
 // time, and the links that they make must be there.
 func (d *Device) settle(ctx context.Context) error {
-	if !HasUdev() {
+	if !hasUdev() {
 		return nil
 	}
 	l, err := listenToUdev()
@@ -34,13 +34,21 @@ func (d *Device) settle(ctx context.Context) error {
 	if err := os.WriteFile(d.sys("uevent"), []byte("change "+mark), 0); err != nil {
 		return fmt.Errorf("nbddev: %w", err)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, announcing, fmt.Errorf("nbddev: %s: udev is not done with it after %v", d.Path, announcing))
+	defer cancel()
+	return done(ctx, l, mark)
+}
+
+// done reads what udev tells on a socket until it is done with the event of that
+// mark.
+func done(ctx context.Context, socket int, mark string) error {
 	want := []byte("\x00SYNTH_UUID=" + mark + "\x00")
 	message := make([]byte, 16<<10)
 	for {
-		n, err := unix.Read(l, message)
+		n, err := unix.Read(socket, message)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("nbddev: %s: udev does not get done with it", d.Path)
+			return context.Cause(ctx)
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOBUFS):
 		case err != nil:
 			return fmt.Errorf("nbddev: udev: %w", err)

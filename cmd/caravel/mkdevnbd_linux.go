@@ -143,7 +143,11 @@ func (d *nbdDevice) serve(links []*nbddev.Link) {
 // announce waits until the device can be used, makes the link, and says so.
 func (d *nbdDevice) announce(ctx context.Context, std streams) error {
 	if err := d.device.Announced(ctx); err != nil {
-		return err
+		if !d.taken || ctx.Err() != nil {
+			return err
+		}
+		// It has its users already: they are not helped by the end of who serves it.
+		d.log.Warn("device is served again, but not announced", "device", d.device.Path, "err", err)
 	}
 	if err := d.node.make(d.device.Path); err != nil {
 		return err
