@@ -48,8 +48,8 @@ func (n deviceNode) udevName() string {
 	return ""
 }
 
-// linked is the device that the link leads to, "" if there is no link, or
-// something else.
+// linked is the nbd or loop device that the link leads to, "" if there is no link,
+// or one to something else, be it a partition.
 func (n deviceNode) linked() string {
 	to, err := os.Readlink(n.link)
 	if err != nil {
@@ -58,14 +58,20 @@ func (n deviceNode) linked() string {
 	if !filepath.IsAbs(to) { // as udev's are
 		to = filepath.Join(filepath.Dir(n.link), to)
 	}
-	if name, ok := strings.CutPrefix(to, "/dev/"); ok && (strings.HasPrefix(name, "nbd") || strings.HasPrefix(name, "loop")) {
+	if _, nbd := nbddev.Index(to); nbd || isLoop(to) {
 		return to
 	}
 	return ""
 }
 
+// isLoop reports whether path is that of a whole loop device.
+func isLoop(path string) bool {
+	digits, ok := strings.CutPrefix(path, "/dev/loop")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
 // free fails if something has the link's name that must stay, which is all but
-// a link to a device like ours.
+// a link to a whole device like ours.
 func (n deviceNode) free() error {
 	if n.link == "" || n.linked() != "" {
 		return nil
