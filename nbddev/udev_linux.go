@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,17 @@ import (
 func hasUdev() bool {
 	_, err := os.Stat("/run/udev/control")
 	return err == nil
+}
+
+// Changed has udev look again at what its rules say of the device.
+func (d *Device) Changed() error { return d.change("") }
+
+// change has the kernel announce the device once more, with a mark if there is one.
+func (d *Device) change(mark string) error {
+	if err := os.WriteFile(d.sys("uevent"), []byte(strings.TrimSpace("change "+mark)), 0); err != nil {
+		return fmt.Errorf("nbddev: %w", err)
+	}
+	return nil
 }
 
 // settle has the kernel announce the device once more, and waits until udev says
@@ -31,8 +43,8 @@ func (d *Device) settle(ctx context.Context) error {
 	}
 	defer unix.Close(l)
 	mark := newUUID()
-	if err := os.WriteFile(d.sys("uevent"), []byte("change "+mark), 0); err != nil {
-		return fmt.Errorf("nbddev: %w", err)
+	if err := d.change(mark); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, announcing, fmt.Errorf("nbddev: %s: udev is not done with it after %v", d.Path, announcing))
 	defer cancel()

@@ -109,8 +109,7 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, d.device.Detach())
-		d.gone()
+		err = errors.Join(err, d.device.Detach(), d.gone())
 	}()
 	if err := errors.Join(m.Hide(), os.Remove(dir)); err != nil {
 		return err
@@ -135,12 +134,9 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 	}
 }
 
-// found lets the device be found: by the link, and by --list and --detach. It
-// works without the latter.
+// found lets the device be found: by --list and --detach, without which it works,
+// and by the link. Who has the link is known before it is there.
 func (d *loopDevice) found(ctx context.Context) error {
-	if err := d.node.make(d.device.Path); err != nil {
-		return err
-	}
 	dir, err := claim.Lock(ctx, claim.Dir)
 	if err == nil {
 		defer dir.Unlock()
@@ -153,7 +149,7 @@ func (d *loopDevice) found(ctx context.Context) error {
 	if err != nil {
 		d.log.Warn("device is not in the list", "device", d.device.Path, "err", err)
 	}
-	return nil
+	return d.node.make(d.device.Path)
 }
 
 // tidy removes what processes that were killed have left of devices that are no
@@ -187,9 +183,10 @@ func (d *loopDevice) announce(std streams, fate string) error {
 }
 
 // gone removes what was there for the device.
-func (d *loopDevice) gone() {
-	d.node.remove(d.device.Path)
-	if d.claim != nil {
-		_ = d.claim.Release()
+func (d *loopDevice) gone() error {
+	defer d.node.forget(d.device.Path)
+	if d.claim == nil {
+		return nil
 	}
+	return d.claim.Release()
 }

@@ -174,10 +174,16 @@ func (d *nbdDevice) over() error {
 	return d.gone()
 }
 
-// gone removes what was there for the device.
+// gone removes what was there for the device. From when the claim is released,
+// udev's rule has no name for it; so what udev was about to do when it still had
+// one is undone by its next look, and the link does not come back.
 func (d *nbdDevice) gone() error {
-	d.node.remove(d.device.Path)
-	return d.claim.Release()
+	defer d.node.forget(d.device.Path)
+	err := d.claim.Release()
+	if d.node.udevName() != "" {
+		err = errors.Join(err, d.device.Changed())
+	}
+	return err
 }
 
 // end detaches the device. One in use stays and waits for the next process.

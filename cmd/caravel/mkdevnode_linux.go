@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"caravel/internal/claim"
 	"caravel/nbddev"
 )
 
@@ -127,4 +130,21 @@ func (n deviceNode) remove(device string) {
 	if n.link != "" && n.linked() == device {
 		os.Remove(n.link)
 	}
+}
+
+// forget removes the link to a device that this process had, unless who has the
+// device by now has the link, too.
+func (n deviceNode) forget(device string) {
+	if n.link == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if dir, err := claim.Lock(ctx, claim.Dir); err == nil { // else nobody has records here
+		defer dir.Unlock()
+		if r, err := claim.Find(claim.Dir, filepath.Base(device)); err == nil && r.Alive && r.Link == n.link {
+			return
+		}
+	}
+	n.remove(device)
 }
