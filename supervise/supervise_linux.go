@@ -118,6 +118,7 @@ func (r *runner) one(ctx context.Context) (end, error) {
 	go w.listen(left)
 
 	var e end
+	again := false // to be asked once more, when there is an answer
 	stop := ctx.Done()
 	for left != nil {
 		select {
@@ -125,17 +126,25 @@ func (r *runner) one(ctx context.Context) (end, error) {
 			stop, e.final = nil, true
 			_ = w.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 		case <-r.Replace:
-			e.replaced = true
-			_ = send(w.line, Legacy{})
+			if again = e.replaced; !again {
+				e.replaced = true
+				_ = send(w.line, Legacy{})
+			}
 		case sig := <-r.Forward:
 			_ = w.cmd.Process.Signal(sig)
 		case l, ok := <-left:
-			if !ok {
+			switch {
+			case !ok:
 				left = nil
-				break
+			case l.stays:
+				l.Close()
+				if e.replaced, again = again, false; e.replaced {
+					_ = send(w.line, Legacy{})
+				}
+			default:
+				r.legacy.Close()
+				r.legacy, r.well = l, true
 			}
-			r.legacy.Close()
-			r.legacy, r.well = l, true
 		case <-ended:
 			ended = nil // what it left is still to be read
 		}

@@ -68,13 +68,21 @@ func work(how string) int {
 	case how == "panics" && n < 3:
 		panic("now")
 	}
-	for {
+	for refused := false; ; {
 		select {
 		case <-s.GiveWay():
+			if how == "refuses" && !refused {
+				refused = true
+				fmt.Println("stays", s.Stay())
+				continue
+			}
 			return 0
 		case <-asked:
 			fmt.Println("asked")
 		case <-terminated:
+			if how == "refuses" {
+				return 0
+			}
 			return 5
 		}
 	}
@@ -171,6 +179,30 @@ func TestReplaced(t *testing.T) {
 	r.worker(3, "files 0")
 	r.cancel()
 	<-r.done
+}
+
+// TestStays asks a worker that goes on at first, and counts as replaced only when it
+// has given way.
+func TestStays(t *testing.T) {
+	r := start(t, "refuses")
+	ask := func() {
+		t.Helper()
+		r.replace <- syscall.SIGHUP
+		if line := r.line(); line != "stays <nil>" {
+			t.Fatal(line)
+		}
+	}
+	r.worker(0, "files 0")
+	ask()
+	r.replace <- syscall.SIGHUP
+	pid := r.worker(1, `files 1 "of 0"`)
+	ask()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.done; err != nil {
+		t.Errorf("it ended by itself: %v", err)
+	}
 }
 
 // TestForward sends each worker what it is meant to get.
