@@ -53,8 +53,8 @@ mkdev of the same image, with the same NODE and --overlay if they were given, go
 on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
 its path by then in its place. Reads under way when it was killed go on --timeout
-and 10 s later at most. A device in use is not detached at the end, but waits in
-the same way.
+and 10 s later at most, with --timeout=0 after 30 s. A device in use is not detached
+at the end, but waits in the same way.
 
 A loop device ends with mkdev, and reads of one in use fail then. With --supervise
 (Linux 6.9) it goes on in the same way when the process that serves it is killed or
@@ -74,9 +74,9 @@ replaced, and reads under way go on at once; that process's parent must live.
 			&cli.GenericFlag{Name: "connections", Usage: "have `N` connections to the kernel (nbd)", Value: workersValue(&opt.connections)},
 			&cli.GenericFlag{Name: "dead-timeout", Usage: "let reads wait for `TIME` when nobody serves the device (nbd)", Value: durationValue(&opt.deadTimeout)},
 			newSwitch("supervise", "start again what crashes, replace it on SIGHUP", &opt.supervise),
-			newSwitch("list", "show the devices that are attached", &opt.list),
+			newSwitch("list", "show the devices that any mkdev has attached", &opt.list),
 			jsonFlag(&opt.json),
-			newSwitch("detach", "detach the device NODE, whoever attached it", &opt.detach),
+			newSwitch("detach", "detach the device NODE, whichever mkdev attached it", &opt.detach),
 		}, overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			if err := opt.check(c.NArg()); err != nil {
