@@ -123,14 +123,30 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 	if err := d.boss.Leave(supervise.Legacy{}); err != nil {
 		return err
 	}
-	select {
-	case <-d.boss.GiveWay(): // the next one attaches another device
-		return nil
-	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
-		return nil
-	case <-m.Done():
-		return fmt.Errorf("the mount below %s is gone", d.device.Path)
+	return d.stay(ctx, m.Done())
+}
+
+// stay waits until the device of a plain mount is to end, or that mount has. To give
+// way to another process, which attaches another device, would be the end of this
+// one below its users.
+func (d *loopDevice) stay(ctx context.Context, unmounted <-chan struct{}) error {
+	for {
+		select {
+		case <-d.boss.GiveWay():
+			err := d.device.Detach()
+			if err == nil {
+				return nil
+			}
+			d.log.Warn("not replaced, as the device would end", "err", err)
+			if err := d.boss.Stay(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			_ = notify.Send(notify.Stopping)
+			return nil
+		case <-unmounted:
+			return fmt.Errorf("the mount below %s is gone", d.device.Path)
+		}
 	}
 }
 
