@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"caravel/internal/claim"
@@ -126,28 +127,35 @@ func (d *nbdDevice) attach(dir *claim.Locked, index int) (err error) {
 }
 
 // takeOver goes on with a device that is attached: on the links that another
-// process left, or on new ones.
-func (d *nbdDevice) takeOver(dir *claim.Locked, index int, r claim.Found) (err error) {
+// process left, and on new ones for those that are missing. That is all of them
+// after a crash, and one that was just being replaced when the other gave way.
+func (d *nbdDevice) takeOver(dir *claim.Locked, index int, r claim.Found) error {
 	d.taken = true
 	d.device = nbddev.At(index, d.config())
-	if d.boss != nil && len(d.boss.Legacy.Files) > 0 {
-		links, err := nbddev.Resume(d.boss.Legacy.Files)
-		if err != nil {
-			return err
-		}
-		d.serve(links)
-		return d.attached(dir, len(links))
-	}
-	n := max(1, r.Connections) // it has no room for more
-	links, err := nbddev.NewLinks(min(n, maxConnections))
+	n := min(max(1, r.Connections), maxConnections) // it has no room for more
+	links, err := d.left()
 	if err != nil {
 		return err
 	}
-	d.serve(links)
-	if err := d.device.Reattach(links); err != nil {
-		return errors.Join(err, d.serving.Stop())
+	missing, err := nbddev.NewLinks(n - len(links))
+	if err != nil {
+		return err
+	}
+	d.serve(slices.Concat(links, missing))
+	if len(missing) > 0 {
+		if err := d.device.Reattach(missing); err != nil {
+			return errors.Join(err, d.serving.Stop())
+		}
 	}
 	return d.attached(dir, n)
+}
+
+// left are the links that another process has left.
+func (d *nbdDevice) left() ([]*nbddev.Link, error) {
+	if d.boss == nil {
+		return nil, nil
+	}
+	return nbddev.Resume(d.boss.Legacy.Files)
 }
 
 // attached makes the device this process's.
