@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"time"
@@ -153,6 +154,8 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 		return mkdevNBD(ctx, std, in, at, w, opt)
 	case opt.via == viaAuto && opt.overlay.file == "" && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
 		return mkdevLoop(ctx, std, in, at, w, noNBD, opt)
+	case opt.overlay.file != "" && errors.Is(missing, nbddev.ErrNoDriver):
+		return fmt.Errorf("--overlay: %w; without it, caravel nbd-server --overlay serves such a disk to a virtual machine (see qemu in its examples)", missing)
 	}
 	return missing
 }
