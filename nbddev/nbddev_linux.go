@@ -51,9 +51,12 @@ type Device struct {
 }
 
 // At is the device of that number, which need not be there.
-func At(index int, c Config) *Device {
-	return &Device{"/dev/nbd" + strconv.Itoa(index), index, c}
+func At(index int) *Device {
+	return &Device{Path: "/dev/nbd" + strconv.Itoa(index), Index: index}
 }
+
+// As is the same device as one that is attached, or to be taken over, as c says.
+func (d *Device) As(c Config) *Device { return &Device{d.Path, d.Index, c} }
 
 // Any lets the kernel choose a device that is free.
 const Any = -1
@@ -76,13 +79,13 @@ func Attach(index int, links []*Link, c Config) (*Device, error) {
 		})
 		if err == nil {
 			index, err := indexOf(answers)
-			return At(index, c), err
+			return At(index).As(c), err
 		}
 		// Whoever looks at a free device makes it busy for that moment.
-		if errors.Is(err, unix.EBUSY) && index != Any && !At(index, c).Attached() && time.Now().Before(deadline) {
+		if errors.Is(err, unix.EBUSY) && index != Any && !At(index).Attached() && time.Now().Before(deadline) {
 			continue
 		}
-		return nil, At(index, c).failed(err)
+		return nil, At(index).failed(err)
 	}
 }
 

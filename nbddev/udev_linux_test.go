@@ -48,7 +48,7 @@ func TestAppearedEnds(t *testing.T) {
 	why := errors.New("why")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)
-	if err := At(1<<19, Config{Size: 512}).Announced(ctx); err != why {
+	if err := At(1 << 19).As(Config{Size: 512}).Announced(ctx); err != why {
 		t.Error(err)
 	}
 }

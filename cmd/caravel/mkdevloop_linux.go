@@ -168,28 +168,6 @@ func (d *loopDevice) found(ctx context.Context) error {
 	return d.node.make(d.device.Path)
 }
 
-// tidy removes what processes that were killed have left of devices that are no
-// more: their records, and the links to them, which would lead to whatever gets the
-// device next.
-func tidy(ctx context.Context) error {
-	dir, err := claim.Lock(ctx, claim.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Unlock()
-	all, err := claim.All(claim.Dir)
-	if err != nil {
-		return err
-	}
-	for name, r := range all {
-		if device := "/dev/" + name; !r.Alive && !hasFile(device) {
-			deviceNode{link: r.Link}.remove(device)
-			err = errors.Join(err, dir.Drop(name))
-		}
-	}
-	return err
-}
-
 // announce says that the device is there, and what will become of it.
 func (d *loopDevice) announce(std streams, fate string) error {
 	if d.why != "" {

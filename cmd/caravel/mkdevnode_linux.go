@@ -119,7 +119,7 @@ func (n deviceNode) make(device string) error {
 // hasFile reports whether there is something behind a device.
 func hasFile(device string) bool {
 	if index, ok := nbddev.Index(device); ok {
-		return nbddev.At(index, nbddev.Config{}).Attached()
+		return nbddev.At(index).Attached()
 	}
 	_, err := os.Stat("/sys/block/" + filepath.Base(device) + "/loop/backing_file")
 	return err == nil

@@ -61,7 +61,7 @@ func (d *nbdDevice) seek(dir *claim.Locked) (index int, found *claim.Found, err 
 	return index, &r, nil
 }
 
-func deviceName(index int) string { return filepath.Base(nbddev.At(index, nbddev.Config{}).Path) }
+func deviceName(index int) string { return filepath.Base(nbddev.At(index).Path) }
 
 // wanted is the number of the device that is meant by the supervisor or the node,
 // Any if that has none so far.
@@ -131,7 +131,7 @@ func (d *nbdDevice) attach(dir *claim.Locked, index int) (err error) {
 // after a crash, and one that was just being replaced when the other gave way.
 func (d *nbdDevice) takeOver(dir *claim.Locked, index int, r claim.Found) error {
 	d.taken = true
-	d.device = nbddev.At(index, d.config())
+	d.device = nbddev.At(index).As(d.config())
 	n := min(max(1, r.Connections), maxConnections) // it has no room for more
 	links, err := d.left()
 	if err != nil {
@@ -162,7 +162,6 @@ func (d *nbdDevice) left() ([]*nbddev.Link, error) {
 func (d *nbdDevice) attached(dir *claim.Locked, connections int) (err error) {
 	d.serving.Of(d.device)
 	d.claim, err = dir.Take(strings.TrimPrefix(d.device.Path, "/dev/"), claim.Record{
-		Name:        d.node.udevName(),
 		Link:        d.node.link,
 		Image:       d.image,
 		Connections: connections,
