@@ -145,15 +145,16 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	if w == nil && opt.supervise {
 		return superviseMkdev(ctx, std, opt)
 	}
+	to := deviceImage{opt: opt, node: at, boss: w}
 	if opt.via == viaLoop || leftHeld(w) != nil {
-		return mkdevLoop(ctx, std, in, at, w, "", opt)
+		return mkdevLoop(ctx, std, in, "", to)
 	}
 	missing := needNBD(ctx)
 	switch {
 	case missing == nil:
-		return mkdevNBD(ctx, std, in, at, w, opt)
+		return mkdevNBD(ctx, std, in, to)
 	case opt.via == viaAuto && opt.overlay.file == "" && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
-		return mkdevLoop(ctx, std, in, at, w, noNBD, opt)
+		return mkdevLoop(ctx, std, in, noNBD, to)
 	case opt.overlay.file != "" && errors.Is(missing, nbddev.ErrNoDriver):
 		return fmt.Errorf("--overlay: %w; without it, caravel nbd-server --overlay serves such a disk to a virtual machine (see qemu in its examples)", missing)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -14,68 +13,46 @@ import (
 	"caravel/internal/notify"
 	"caravel/internal/sector"
 	"caravel/loop"
-	"caravel/store/http"
 	"caravel/supervise"
 )
 
 // A loopDevice is an image that becomes a file, and a loop device of that.
 type loopDevice struct {
-	opt      mkdevOptions
-	node     deviceNode
-	boss     *supervise.Supervisor // nil: none
-	why      string                // it is no other device; "": it was asked for
-	image    string                // where it lies, without secrets
-	identity string                // "": not known for sure
-	file     fusefs.File
-	log      *slog.Logger
+	deviceImage
+	why  string // it is no other device; "": it was asked for
+	file fusefs.File
 
 	device *loop.Device
 	claim  *claim.Claim // nil: --list does not find it
 }
 
 // mkdevLoop shows the image by a loop device until it is told to end. With a
-// supervisor the device outlives this process, if the kernel can do that.
-func mkdevLoop(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, why string, opt mkdevOptions) (err error) {
-	from, err := startLazy(ctx, std, opt.lazy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	from.whole = boss != nil // the next process has to know whether it is the same image
-	img, err := from.open(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
-	d := &loopDevice{
-		opt:   opt,
-		node:  at,
-		boss:  boss,
-		why:   why,
-		image: http.Redact(in),
-		file: fusefs.File{
+// supervisor the device outlives this process, if the kernel can do that: the next
+// one has to know whether it has the same image.
+func mkdevLoop(ctx context.Context, std streams, in, why string, to deviceImage) error {
+	return to.open(ctx, std, in, to.boss != nil, func(to deviceImage, img *lazyImage) (err error) {
+		padded, size := sector.Pad(img.reader(), img.size, int(to.opt.blockSize))
+		d := &loopDevice{deviceImage: to, why: why, file: fusefs.File{
 			Name:    img.name,
 			Size:    size,
 			Mode:    0o400,
 			UID:     uint32(os.Geteuid()), // who is not root learns what takes root
 			ModTime: img.modTime,
 			Reader:  padded,
-		},
-		log: from.log,
-	}
-	if boss == nil {
-		return d.plain(ctx, std, "it does not outlive this process")
-	}
-	if d.identity, err = opt.identity(img.identity()); err != nil {
+		}}
+		if d.boss == nil {
+			return d.plain(ctx, std, "it does not outlive this process")
+		}
+		if d.identity, err = d.opt.identity(img.identity()); err != nil {
+			return err
+		}
+		err = d.held(ctx, std)
+		if errors.Is(err, fusefs.ErrNoResend) {
+			d.why = cmp.Or(d.why, "a loop device is used")
+			return d.plain(ctx, std, "it does not outlive a crash, as "+fusefs.ErrNoResend.Error())
+		}
 		return err
-	}
-	err = d.held(ctx, std)
-	if errors.Is(err, fusefs.ErrNoResend) {
-		d.why = cmp.Or(d.why, "a loop device is used")
-		return d.plain(ctx, std, "it does not outlive a crash, as "+fusefs.ErrNoResend.Error())
-	}
-	return err
+	})
 }
 
 func (d *loopDevice) mountOptions() fusefs.Options {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"caravel/internal/sector"
 	"caravel/nbd"
 	"caravel/nbddev"
-	"caravel/store/http"
-	"caravel/supervise"
 )
 
 const (
@@ -30,14 +27,9 @@ const (
 
 // An nbdDevice is an image that becomes a device, is one, or was one.
 type nbdDevice struct {
-	opt      mkdevOptions
-	node     deviceNode
-	boss     *supervise.Supervisor // nil: none
-	image    string                // where it lies, without secrets
-	identity string
-	size     int64 // in whole sectors
-	server   *nbd.Server
-	log      *slog.Logger
+	deviceImage
+	size   int64 // in whole sectors
+	server *nbd.Server
 
 	device  *nbddev.Device
 	serving *nbddev.Serving
@@ -46,39 +38,29 @@ type nbdDevice struct {
 }
 
 // mkdevNBD serves the image to the kernel until it is told to end, the device is
-// detached, or another process takes over.
-func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, opt mkdevOptions) (err error) {
-	from, err := startLazy(ctx, std, opt.lazy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	from.whole = true // what is behind a device is known for sure when it is attached
-	img, err := from.open(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	d := &nbdDevice{
-		opt:   opt,
-		node:  at,
-		boss:  boss,
-		image: http.Redact(in),
-		log:   from.log,
-	}
-	disk, err := opt.disk(img)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	d.size = disk.size
-	if d.identity, err = opt.identity(img.identity()); err != nil {
-		return err
-	}
-	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: from.log})
-	if err != nil {
-		return err
-	}
+// detached, or another process takes over. What is behind a device is known for
+// sure when it is attached.
+func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error {
+	return to.open(ctx, std, in, true, func(to deviceImage, img *lazyImage) (err error) {
+		disk, err := to.opt.disk(img)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, disk.Close()) }()
+		d := &nbdDevice{deviceImage: to, size: disk.size}
+		if d.identity, err = d.opt.identity(img.identity()); err != nil {
+			return err
+		}
+		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: d.log})
+		if err != nil {
+			return err
+		}
+		return d.run(ctx, std)
+	})
+}
+
+// run attaches the device and serves it to its end.
+func (d *nbdDevice) run(ctx context.Context, std streams) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}

@@ -36,13 +36,15 @@ func TestTakeOverLinks(t *testing.T) {
 	begun := func(boss *supervise.Supervisor) *nbdDevice {
 		t.Helper()
 		d := &nbdDevice{
-			opt:      opt,
-			node:     deviceNode{index: nbddev.Any},
-			boss:     boss,
-			identity: identityPrefix + "TestTakeOverLinks",
-			size:     int64(len(data)),
-			server:   server,
-			log:      slog.New(slog.DiscardHandler),
+			deviceImage: deviceImage{
+				opt:      opt,
+				node:     deviceNode{index: nbddev.Any},
+				boss:     boss,
+				identity: identityPrefix + "TestTakeOverLinks",
+				log:      slog.New(slog.DiscardHandler),
+			},
+			size:   int64(len(data)),
+			server: server,
 		}
 		if err := d.begin(t.Context()); err != nil {
 			t.Fatal(err)
