@@ -21,13 +21,16 @@ import (
 type jobs struct {
 	t    *testing.T
 	stop chan struct{}
+	once sync.Once      // closes it
 	done []atomic.Int64 // reads of each job
 	all  sync.WaitGroup
 }
 
+// readers starts n jobs, which end with the test at the latest.
 func readers(t *testing.T, device string, want []byte, n int) *jobs {
 	t.Helper()
 	j := &jobs{t: t, stop: make(chan struct{}), done: make([]atomic.Int64, n)}
+	t.Cleanup(j.end)
 	for i := range n {
 		f, err := os.OpenFile(device, os.O_RDONLY|syscall.O_DIRECT, 0)
 		if err != nil {
@@ -79,7 +82,7 @@ func (j *jobs) goOn() {
 }
 
 func (j *jobs) end() {
-	close(j.stop)
+	j.once.Do(func() { close(j.stop) })
 	j.all.Wait()
 }
 

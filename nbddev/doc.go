@@ -7,13 +7,15 @@
 // read it at once:
 //
 //	links, err := nbddev.NewLinks(4)
-//	for _, l := range links {
-//		go server.ServeKernel(ctx, l.Conn, "disk")
-//	}
+//	serving := nbddev.Serve(links, func(ctx context.Context, c net.Conn) error {
+//		return server.ServeKernel(ctx, c, "disk")
+//	})
 //	d, err := nbddev.Attach(nbddev.Any, links, nbddev.Config{Size: size, Identity: id})
+//	serving.Of(d) // replaces links that are lost
 //	err = d.Announced(ctx)
 //	…
 //	err = d.Detach()
+//	err = serving.Stop()
 //
 // # When the server dies
 //

@@ -21,7 +21,7 @@ func NewLinks(n int) ([]*Link, error) {
 	for range n {
 		l, err := newLink()
 		if err != nil {
-			CloseLinks(links)
+			closeLinks(links)
 			return nil, fmt.Errorf("nbddev: pair of sockets: %w", err)
 		}
 		links = append(links, l)
@@ -44,8 +44,8 @@ func newLink() (*Link, error) {
 	return &Link{conn, fds[0]}, nil
 }
 
-// CloseLinks closes both ends of links.
-func CloseLinks(links []*Link) {
+// closeLinks closes both ends of links.
+func closeLinks(links []*Link) {
 	for _, l := range links {
 		l.Conn.Close()
 	}

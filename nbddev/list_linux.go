@@ -16,7 +16,6 @@ type State struct {
 	Size      int64  // in bytes
 	BlockSize int    // of a sector
 	Identity  string // as it was attached; "": without
-	ReadOnly  bool
 }
 
 // List finds all devices that are attached, by whomever, in the order of their
@@ -25,7 +24,7 @@ func List() ([]State, error) {
 	// Without a number the kernel tells of all.
 	answers, err := request(cmdStatus, 0, func(*netlink.AttributeEncoder) {})
 	if err != nil {
-		return nil, At(Any, Config{}).failed(err)
+		return nil, At(Any).failed(err)
 	}
 	indexes, err := attached(answers)
 	if err != nil {
@@ -47,7 +46,7 @@ func List() ([]State, error) {
 
 // Look finds out about one device. It reports false if that is not attached.
 func Look(index int) (State, bool, error) {
-	d := At(index, Config{})
+	d := At(index)
 	if !d.Attached() {
 		return State{}, false, nil
 	}
@@ -59,17 +58,12 @@ func Look(index int) (State, bool, error) {
 	if err != nil {
 		return State{}, false, err
 	}
-	ro, err := d.number("ro")
-	if err != nil {
-		return State{}, false, err
-	}
 	identity, _ := os.ReadFile(d.sys("backend")) // only where there is one
 	return State{
 		Index:     index,
 		Size:      sectors * 512,
 		BlockSize: int(block),
 		Identity:  strings.TrimSuffix(string(identity), "\n"),
-		ReadOnly:  ro != 0,
 	}, true, nil
 }
 

@@ -51,9 +51,12 @@ type Device struct {
 }
 
 // At is the device of that number, which need not be there.
-func At(index int, c Config) *Device {
-	return &Device{"/dev/nbd" + strconv.Itoa(index), index, c}
+func At(index int) *Device {
+	return &Device{Path: "/dev/nbd" + strconv.Itoa(index), Index: index}
 }
+
+// As is the same device as one that is attached, or to be taken over, as c says.
+func (d *Device) As(c Config) *Device { return &Device{d.Path, d.Index, c} }
 
 // Any lets the kernel choose a device that is free.
 const Any = -1
@@ -76,13 +79,13 @@ func Attach(index int, links []*Link, c Config) (*Device, error) {
 		})
 		if err == nil {
 			index, err := indexOf(answers)
-			return At(index, c), err
+			return At(index).As(c), err
 		}
 		// Whoever looks at a free device makes it busy for that moment.
-		if errors.Is(err, unix.EBUSY) && index != Any && !At(index, c).Attached() && time.Now().Before(deadline) {
+		if errors.Is(err, unix.EBUSY) && index != Any && !At(index).Attached() && time.Now().Before(deadline) {
 			continue
 		}
-		return nil, At(index, c).failed(err)
+		return nil, At(index).failed(err)
 	}
 }
 
@@ -128,7 +131,7 @@ func (d *Device) failed(err error) error {
 }
 
 // Detach takes the device away, whoever serves it, and returns when it is free.
-// One that is in use stays, and the error, an [InUseError], says who uses it.
+// One that is in use stays, and the error, a [diskuse.InUseError], says who uses it.
 func (d *Device) Detach() error {
 	if !d.Attached() {
 		return nil
@@ -144,59 +147,26 @@ func (d *Device) Detach() error {
 	}
 	for deadline := time.Now().Add(10 * time.Second); d.Attached(); time.Sleep(pause) {
 		if time.Now().After(deadline) {
-			return d.inUse()
+			return fmt.Errorf("nbddev: %w", &diskuse.InUseError{Path: d.Path, Users: diskuse.Of(d.Path)})
 		}
 	}
 	return nil
 }
 
-// An InUseError says who uses a device that cannot be detached therefore.
-type InUseError struct {
-	Path  string
-	Users []string
-}
-
-func (e *InUseError) Error() string {
-	users := strings.Join(e.Users, ", ")
-	return fmt.Sprintf("nbddev: %s: in use: %s", e.Path, cmp.Or(users, "by an unknown user"))
-}
-
-func (d *Device) inUse(ours ...int) error {
-	return &InUseError{d.Path, diskuse.Of(d.Path, ours...)}
-}
-
 // unused makes sure that nobody uses the device, and that none of its partitions
-// is left. It gives programs that look at the device in passing some time.
+// is left.
 func (d *Device) unused() error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := d.claim()
-		if err == nil || time.Now().After(deadline) {
-			return err
+	return diskuse.Patiently(func() error {
+		fd, err := diskuse.Claim(d.Path)
+		if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
+			return nil // it went meanwhile
 		}
-		time.Sleep(pause)
-	}
-}
-
-// claim fails if somebody has the device.
-func (d *Device) claim() error {
-	// An exclusive descriptor cannot be had while the device is mounted or part
-	// of another.
-	fd, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return d.inUse()
-	}
-	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
-		return nil // it went meanwhile
-	}
-	if err != nil {
-		return fmt.Errorf("nbddev: %s: %w", d.Path, err)
-	}
-	defer unix.Close(fd)
-	if users := diskuse.Of(d.Path, fd); len(users) > 0 {
-		return &InUseError{d.Path, users}
-	}
-	return d.dropPartitions(fd)
+		if err != nil {
+			return fmt.Errorf("nbddev: %w", err)
+		}
+		defer unix.Close(fd)
+		return d.dropPartitions(fd)
+	})
 }
 
 func (d *Device) sys(name string) string {
@@ -210,17 +180,33 @@ func (d *Device) Attached() bool {
 	return err == nil
 }
 
+// announcing is how long the kernel, and then udev, may take to be done with
+// a device that nobody reads for it.
+const announcing = 10 * time.Second
+
 // Announced waits until programs can use the device: the kernel knows its size,
 // its node is there, its partitions are found, and udev, if it runs, is done.
+// Looking for partitions reads the device, and takes as long as that does.
 func (d *Device) Announced(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("nbddev: %s: not announced in 10 s", d.Path))
+	if err := d.appeared(ctx); err != nil {
+		return err
+	}
+	if err := d.findPartitions(); err != nil {
+		return err
+	}
+	return d.settle(ctx)
+}
+
+// appeared waits for size and node.
+func (d *Device) appeared(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, announcing, fmt.Errorf("nbddev: %s: not there after %v", d.Path, announcing))
 	defer cancel()
 	want := strconv.FormatInt(d.config.Size/512, 10)
 	for {
 		size, _ := os.ReadFile(d.sys("size"))
 		_, err := os.Stat(d.Path)
 		if err == nil && strings.TrimSpace(string(size)) == want {
-			break
+			return nil
 		}
 		select {
 		case <-time.After(pause):
@@ -228,8 +214,4 @@ func (d *Device) Announced(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := d.findPartitions(); err != nil {
-		return err
-	}
-	return d.settle(ctx)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"caravel/internal/diskuse"
 	"caravel/nbd"
 	"caravel/nbddev"
 )
@@ -84,13 +86,29 @@ func holds(t *testing.T, d *nbddev.Device, want memory) {
 	}
 }
 
+func readOnly(t *testing.T, d *nbddev.Device) string {
+	t.Helper()
+	b, err := os.ReadFile("/sys/block/" + filepath.Base(d.Path) + "/ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// shut closes the server's ends of links.
+func shut(links []*nbddev.Link) {
+	for _, l := range links {
+		l.Conn.Close()
+	}
+}
+
 func TestAttach(t *testing.T) {
 	canAttach(t)
 	m := disk(1, 1<<20)
 	d, s := attach(t, nbddev.Any, m, nbddev.Config{Identity: "test:1", BlockSize: 1024})
 	holds(t, d, m)
 	got, ok, err := nbddev.Look(d.Index)
-	want := nbddev.State{Index: d.Index, Size: 1 << 20, BlockSize: 1024, Identity: "test:1", ReadOnly: true}
+	want := nbddev.State{Index: d.Index, Size: 1 << 20, BlockSize: 1024, Identity: "test:1"}
 	if err != nil || !ok || got != want {
 		t.Errorf("got %+v, %v, %v; want %+v", got, ok, err, want)
 	}
@@ -98,11 +116,15 @@ func TestAttach(t *testing.T) {
 		t.Errorf("list: %+v, %v", all, err)
 	}
 
+	if ro := readOnly(t, d); ro != "1" {
+		t.Errorf("read-only: %s", ro)
+	}
+
 	f, err := os.Open(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var used *nbddev.InUseError
+	var used *diskuse.InUseError
 	if err := d.Detach(); !errors.As(err, &used) || !strings.Contains(err.Error(), "open by") {
 		t.Errorf("in use: %v", err)
 	}
@@ -130,7 +152,7 @@ func TestAttach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nbddev.CloseLinks(links)
+	defer shut(links)
 	if _, err := nbddev.Attach(d.Index, links, nbddev.Config{Size: 512}); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("attached twice: %v", err)
 	}
@@ -139,8 +161,8 @@ func TestAttach(t *testing.T) {
 func TestWritable(t *testing.T) {
 	canAttach(t)
 	d, _ := attach(t, nbddev.Any, disk(2, 4096), nbddev.Config{Writable: true})
-	if s, _, err := nbddev.Look(d.Index); err != nil || s.ReadOnly {
-		t.Errorf("%+v, %v", s, err)
+	if ro := readOnly(t, d); ro != "0" {
+		t.Errorf("read-only: %s", ro)
 	}
 }
 
@@ -216,16 +238,16 @@ func TestReattach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := nbddev.At(d.Index, other).Reattach(links); !errors.Is(err, unix.EINVAL) {
+	if err := nbddev.At(d.Index).As(other).Reattach(links); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("another identity: %v", err)
 	}
-	nbddev.CloseLinks(links)
+	shut(links)
 
 	if links, err = nbddev.NewLinks(2); err != nil {
 		t.Fatal(err)
 	}
 	next := nbddev.Serve(links, answer(t, m))
-	again := nbddev.At(d.Index, c)
+	again := nbddev.At(d.Index).As(c)
 	if err := again.Reattach(links); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +332,7 @@ func TestServeUnattached(t *testing.T) {
 			f.Close()
 		}
 	}
-	nbddev.CloseLinks(links)
+	shut(links)
 	s.Stop()
 	if _, err := links[0].Conn.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) && err != io.EOF {
 		t.Errorf("still open: %v", err)
@@ -333,7 +355,7 @@ func TestConfigRefused(t *testing.T) {
 		if _, err := nbddev.Attach(nbddev.Any, links, c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: got %v, want %q in it", c, err, want)
 		}
-		nbddev.CloseLinks(links)
+		shut(links)
 	}
 }
 

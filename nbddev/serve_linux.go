@@ -89,7 +89,7 @@ func Resume(files []*os.File) ([]*Link, error) {
 		conn, err := net.FileConn(f)
 		f.Close()
 		if err != nil {
-			CloseLinks(links)
+			closeLinks(links)
 			return nil, err
 		}
 		links = append(links, &Link{conn, -1})
@@ -169,7 +169,7 @@ func (s *Serving) replace(pause time.Duration) net.Conn {
 	if err == nil {
 		return links[0].Conn
 	}
-	CloseLinks(links)
+	closeLinks(links)
 	if !s.device.Attached() {
 		err = nil
 	}

@@ -7,22 +7,34 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// HasUdev reports whether udev looks after devices here.
-func HasUdev() bool {
+// hasUdev reports whether udev looks after devices here.
+func hasUdev() bool {
 	_, err := os.Stat("/run/udev/control")
 	return err == nil
+}
+
+// Changed has udev look again at what its rules say of the device.
+func (d *Device) Changed() error { return d.change("") }
+
+// change has the kernel announce the device once more, with a mark if there is one.
+func (d *Device) change(mark string) error {
+	if err := os.WriteFile(d.sys("uevent"), []byte(strings.TrimSpace("change "+mark)), 0); err != nil {
+		return fmt.Errorf("nbddev: %w", err)
+	}
+	return nil
 }
 
 // settle has the kernel announce the device once more, and waits until udev says
 // that it is done with that: its rules may have had too little to go by the first
 // time, and the links that they make must be there.
 func (d *Device) settle(ctx context.Context) error {
-	if !HasUdev() {
+	if !hasUdev() {
 		return nil
 	}
 	l, err := listenToUdev()
@@ -31,16 +43,24 @@ func (d *Device) settle(ctx context.Context) error {
 	}
 	defer unix.Close(l)
 	mark := newUUID()
-	if err := os.WriteFile(d.sys("uevent"), []byte("change "+mark), 0); err != nil {
-		return fmt.Errorf("nbddev: %w", err)
+	if err := d.change(mark); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, announcing, fmt.Errorf("nbddev: %s: udev is not done with it after %v", d.Path, announcing))
+	defer cancel()
+	return done(ctx, l, mark)
+}
+
+// done reads what udev tells on a socket until it is done with the event of that
+// mark.
+func done(ctx context.Context, socket int, mark string) error {
 	want := []byte("\x00SYNTH_UUID=" + mark + "\x00")
 	message := make([]byte, 16<<10)
 	for {
-		n, err := unix.Read(l, message)
+		n, err := unix.Read(socket, message)
 		switch {
 		case ctx.Err() != nil:
-			return fmt.Errorf("nbddev: %s: udev does not get done with it", d.Path)
+			return context.Cause(ctx)
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOBUFS):
 		case err != nil:
 			return fmt.Errorf("nbddev: udev: %w", err)

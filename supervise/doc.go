@@ -1,6 +1,6 @@
 // Package supervise keeps a program running: the supervisor, a process that does
-// nothing else, starts the worker again when it crashes, and puts another one in
-// its place on request.
+// nothing else, starts the worker again when it crashes, puts another one in its
+// place on request, and passes signals on to it.
 //
 //	err := supervise.Run(ctx, command, supervise.Options{Replace: hangups})
 //

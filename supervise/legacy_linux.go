@@ -19,12 +19,15 @@ type Legacy struct {
 	// one gets them, also after a crash, until something else is left. The
 	// supervisor has them open as long, in this order, and closes them in it.
 	Keep bool
+
+	stays bool // it is none: the worker does not give way
 }
 
 // The first byte of a message, as one of no bytes would be the end.
 const (
 	once = iota
 	kept
+	stays
 )
 
 // What one message between supervisor and worker holds at most.
@@ -54,7 +57,10 @@ func send(c *net.UnixConn, l Legacy) error {
 		rights = unix.UnixRights(fds...)
 	}
 	how := byte(once)
-	if l.Keep {
+	switch {
+	case l.stays:
+		how = stays
+	case l.Keep:
 		how = kept
 	}
 	if _, _, err := c.WriteMsgUnix(append([]byte{how}, l.State...), rights, nil); err != nil {
@@ -89,7 +95,7 @@ func receive(c *net.UnixConn) (Legacy, error) {
 		l.Close()
 		return Legacy{}, io.EOF
 	}
-	l.State, l.Keep = b[1:n], b[0] == kept
+	l.State, l.Keep, l.stays = b[1:n], b[0] == kept, b[0] == stays
 	return l, nil
 }
 

@@ -18,6 +18,7 @@ import (
 // Options tunes Run. The zero value is a good choice.
 type Options struct {
 	Replace <-chan os.Signal // asks for another worker in the place of the one that runs; nil: nobody does
+	Forward <-chan os.Signal // what the worker that runs is sent, if one does; nil: nothing
 	Pause   time.Duration    // before a worker that crashed soon again is started; doubled each time; 0: 100 ms
 	Longest time.Duration    // that this pause becomes, and how long a worker must run to be well; 0: 10 s
 	Log     *slog.Logger     // nil: discard
@@ -99,6 +100,10 @@ func (e end) error() error {
 
 // one runs a worker to its end.
 func (r *runner) one(ctx context.Context) (end, error) {
+	select {
+	case <-r.Forward: // it was meant for the one before
+	default:
+	}
 	w, err := r.start()
 	if err != nil {
 		return end{}, err
@@ -113,6 +118,7 @@ func (r *runner) one(ctx context.Context) (end, error) {
 	go w.listen(left)
 
 	var e end
+	again := false // to be asked once more, when there is an answer
 	stop := ctx.Done()
 	for left != nil {
 		select {
@@ -120,15 +126,25 @@ func (r *runner) one(ctx context.Context) (end, error) {
 			stop, e.final = nil, true
 			_ = w.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 		case <-r.Replace:
-			e.replaced = true
-			_ = send(w.line, Legacy{})
-		case l, ok := <-left:
-			if !ok {
-				left = nil
-				break
+			if again = e.replaced; !again {
+				e.replaced = true
+				_ = send(w.line, Legacy{})
 			}
-			r.legacy.Close()
-			r.legacy, r.well = l, true
+		case sig := <-r.Forward:
+			_ = w.cmd.Process.Signal(sig)
+		case l, ok := <-left:
+			switch {
+			case !ok:
+				left = nil
+			case l.stays:
+				l.Close()
+				if e.replaced, again = again, false; e.replaced {
+					_ = send(w.line, Legacy{})
+				}
+			default:
+				r.legacy.Close()
+				r.legacy, r.well = l, true
+			}
 		case <-ended:
 			ended = nil // what it left is still to be read
 		}

@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 func work(how string) int {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR1)
 	s, err := supervise.Find()
 	if err != nil || s == nil {
 		fmt.Println("no supervisor", err)
@@ -66,11 +68,23 @@ func work(how string) int {
 	case how == "panics" && n < 3:
 		panic("now")
 	}
-	select {
-	case <-s.GiveWay():
-		return 0
-	case <-terminated:
-		return 5
+	for refused := false; ; {
+		select {
+		case <-s.GiveWay():
+			if how == "refuses" && !refused {
+				refused = true
+				fmt.Println("stays", s.Stay())
+				continue
+			}
+			return 0
+		case <-asked:
+			fmt.Println("asked")
+		case <-terminated:
+			if how == "refuses" {
+				return 0
+			}
+			return 5
+		}
 	}
 }
 
@@ -79,6 +93,7 @@ type run struct {
 	t       *testing.T
 	lines   *bufio.Scanner
 	replace chan os.Signal
+	forward chan os.Signal
 	cancel  context.CancelFunc
 	done    chan error
 }
@@ -91,7 +106,7 @@ func start(t *testing.T, how string) *run {
 	}
 	t.Cleanup(func() { out.Close(); in.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &run{t, bufio.NewScanner(out), make(chan os.Signal), cancel, make(chan error, 1)}
+	r := &run{t, bufio.NewScanner(out), make(chan os.Signal), make(chan os.Signal), cancel, make(chan error, 1)}
 	command := func() *exec.Cmd {
 		c := exec.Command(os.Args[0])
 		c.Env = append(os.Environ(), "WORKER="+how)
@@ -99,7 +114,7 @@ func start(t *testing.T, how string) *run {
 		return c
 	}
 	go func() {
-		r.done <- supervise.Run(ctx, command, supervise.Options{Replace: r.replace, Pause: time.Millisecond})
+		r.done <- supervise.Run(ctx, command, supervise.Options{Replace: r.replace, Forward: r.forward, Pause: time.Millisecond})
 	}()
 	return r
 }
@@ -160,6 +175,48 @@ func TestReplaced(t *testing.T) {
 	r.replace <- syscall.SIGHUP
 	if err := syscall.Kill(r.worker(2, `files 1 "of 1"`), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
+	}
+	r.worker(3, "files 0")
+	r.cancel()
+	<-r.done
+}
+
+// TestStays asks a worker that goes on at first, and counts as replaced only when it
+// has given way.
+func TestStays(t *testing.T) {
+	r := start(t, "refuses")
+	ask := func() {
+		t.Helper()
+		r.replace <- syscall.SIGHUP
+		if line := r.line(); line != "stays <nil>" {
+			t.Fatal(line)
+		}
+	}
+	r.worker(0, "files 0")
+	ask()
+	r.replace <- syscall.SIGHUP
+	pid := r.worker(1, `files 1 "of 0"`)
+	ask()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.done; err != nil {
+		t.Errorf("it ended by itself: %v", err)
+	}
+}
+
+// TestForward sends each worker what it is meant to get.
+func TestForward(t *testing.T) {
+	r := start(t, "stays")
+	for n := range 3 {
+		pid := r.worker(n, "files 0")
+		r.forward <- syscall.SIGUSR1
+		if line := r.line(); line != "asked" {
+			t.Fatal(line)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.worker(3, "files 0")
 	r.cancel()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"slices"
 	"time"
@@ -52,11 +53,12 @@ NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
 removed at the end.
 
 If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
-mkdev of the same image, with the same NODE if one was given, goes on with it.
+mkdev of the same image, with the same NODE and --overlay if they were given, goes
+on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
 its path by then in its place. Reads under way when it was killed go on --timeout
-and 10 s later at most. A device in use is not detached at the end, but waits in
-the same way.
+and 10 s later at most, with --timeout=0 after 30 s. A device in use is not detached
+at the end, but waits in the same way.
 
 A loop device ends with mkdev, and reads of one in use fail then. With --supervise
 (Linux 6.9) it goes on in the same way when the process that serves it is killed or
@@ -76,9 +78,9 @@ replaced, and reads under way go on at once; that process's parent must live.
 			&cli.GenericFlag{Name: "connections", Usage: "have `N` connections to the kernel (nbd)", Value: workersValue(&opt.connections)},
 			&cli.GenericFlag{Name: "dead-timeout", Usage: "let reads wait for `TIME` when nobody serves the device (nbd)", Value: durationValue(&opt.deadTimeout)},
 			newSwitch("supervise", "start again what crashes, replace it on SIGHUP", &opt.supervise),
-			newSwitch("list", "show the devices that are attached, and do nothing else", &opt.list),
+			newSwitch("list", "show the devices that any mkdev has attached, and do nothing else", &opt.list),
 			jsonFlag(&opt.json),
-			newSwitch("detach", "detach the device NODE, whoever attached it", &opt.detach),
+			newSwitch("detach", "detach the device NODE, whichever mkdev attached it", &opt.detach),
 		}, overlayFlags(&opt.overlay), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			if err := opt.check(c.NArg()); err != nil {
@@ -146,15 +148,18 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	if w == nil && opt.supervise {
 		return superviseMkdev(ctx, std, opt)
 	}
+	to := deviceImage{opt: opt, node: at, boss: w}
 	if opt.via == viaLoop || leftHeld(w) != nil {
-		return mkdevLoop(ctx, std, in, at, w, "", opt)
+		return mkdevLoop(ctx, std, in, "", to)
 	}
 	missing := needNBD(ctx)
 	switch {
 	case missing == nil:
-		return mkdevNBD(ctx, std, in, at, w, opt)
+		return mkdevNBD(ctx, std, in, to)
 	case opt.via == viaAuto && opt.overlay.file == "" && at.index == nbddev.Any && errors.Is(missing, nbddev.ErrNoDriver):
-		return mkdevLoop(ctx, std, in, at, w, noNBD, opt)
+		return mkdevLoop(ctx, std, in, noNBD, to)
+	case opt.overlay.file != "" && errors.Is(missing, nbddev.ErrNoDriver):
+		return fmt.Errorf("--overlay: %w; without it, caravel nbd-server --overlay serves such a disk to a virtual machine (see qemu in its examples)", missing)
 	}
 	return missing
 }

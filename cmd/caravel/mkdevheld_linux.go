@@ -63,7 +63,6 @@ func (d *loopDevice) held(ctx context.Context, std streams) error {
 	case <-d.boss.GiveWay():
 		return h.giveWay()
 	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
 		return h.end()
 	}
 }
@@ -175,13 +174,13 @@ func (h *heldDevice) end() error {
 		h.turn.Leave()
 		return errors.Join(err, h.unclaim())
 	}
+	_ = notify.Send(notify.Stopping)
 	select {
 	case <-h.turn.Done():
 	case <-time.After(mountGrace): // somebody found the file while it was in sight, and has it open
 		h.turn.Leave()
 	}
-	h.gone()
-	return nil
+	return h.gone()
 }
 
 // mountGrace is how long the mount may take to end when its file is closed.
@@ -192,9 +191,7 @@ const mountGrace = time.Second
 func (h *heldDevice) lost() error {
 	_ = h.boss.Leave(supervise.Legacy{})
 	err := fmt.Errorf("the mount below %s is gone", h.device.Path)
-	err = errors.Join(err, h.device.Detach())
-	h.gone()
-	return err
+	return errors.Join(err, h.device.Detach(), h.gone())
 }
 
 // unclaim leaves the record of the device to the next worker.

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"caravel/internal/claim"
 	"caravel/nbddev"
@@ -108,83 +104,4 @@ func listed(name string, size int64, identity string, records map[string]claim.F
 		d.State, d.PID = served, r.PID
 	}
 	return d
-}
-
-// detachDevice ends a device, whoever serves it.
-func detachDevice(ctx context.Context, node string) error {
-	path, err := filepath.EvalSymlinks(node)
-	if err != nil {
-		return err
-	}
-	if err := tidy(ctx); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(node); errors.Is(err, os.ErrNotExist) {
-		return nil // all that was left of it
-	}
-	all, err := ourDevices()
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(all, func(d listedDevice) bool { return d.Device == path })
-	if i < 0 {
-		return fmt.Errorf("%s: not a device that caravel mkdev has attached; see caravel mkdev --list", node)
-	}
-	index, nbd := nbddev.Index(path)
-	if !nbd {
-		return endProcess(ctx, path, all[i].PID)
-	}
-	if err := nbddev.At(index, nbddev.Config{}).Detach(); err != nil {
-		return err
-	}
-	if all[i].PID != 0 {
-		return leftAlone(ctx, path, all[i].PID)
-	}
-	deviceNode{link: all[i].Link}.remove(path)
-	dir, err := claim.Lock(ctx, claim.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Unlock()
-	return dir.Drop(filepath.Base(path))
-}
-
-// endProcess has the process end that has a loop device, and with it the device.
-func endProcess(ctx context.Context, device string, pid int) error {
-	use := loopUse(device)
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("%s: process %d: %w", device, pid, err)
-	}
-	if err := leftAlone(ctx, device, pid); err != nil {
-		return err
-	}
-	if hasFile(device) && loopUse(device) == use {
-		return fmt.Errorf("%s: in use", device)
-	}
-	return nil
-}
-
-// loopUse is what tells one use of a loop device from the next.
-func loopUse(device string) string {
-	b, _ := os.ReadFile("/sys/block/" + filepath.Base(device) + "/diskseq")
-	return string(b)
-}
-
-// leftAlone waits until the process that had a device is done with it.
-func leftAlone(ctx context.Context, device string, pid int) error {
-	const limit = 10 * time.Second
-	for deadline := time.Now().Add(limit); ; {
-		r, err := claim.Find(claim.Dir, filepath.Base(device))
-		if err != nil || !r.Alive || r.PID != pid {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s: process %d does not let go of it", device, r.PID)
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -15,66 +13,46 @@ import (
 	"caravel/internal/notify"
 	"caravel/internal/sector"
 	"caravel/loop"
-	"caravel/store/http"
 	"caravel/supervise"
 )
 
 // A loopDevice is an image that becomes a file, and a loop device of that.
 type loopDevice struct {
-	opt      mkdevOptions
-	node     deviceNode
-	boss     *supervise.Supervisor // nil: none
-	why      string                // it is no other device; "": it was asked for
-	image    string                // where it lies, without secrets
-	identity string                // "": not known for sure
-	file     fusefs.File
-	log      *slog.Logger
+	deviceImage
+	why  string // it is no other device; "": it was asked for
+	file fusefs.File
 
 	device *loop.Device
 	claim  *claim.Claim // nil: --list does not find it
 }
 
 // mkdevLoop shows the image by a loop device until it is told to end. With a
-// supervisor the device outlives this process, if the kernel can do that.
-func mkdevLoop(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, why string, opt mkdevOptions) (err error) {
-	from, err := startLazy(ctx, std, opt.lazy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	from.whole = boss != nil // the next process has to know whether it is the same image
-	img, err := from.open(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	padded, size := sector.Pad(img.reader(), img.size, int(opt.blockSize))
-	d := &loopDevice{
-		opt:   opt,
-		node:  at,
-		boss:  boss,
-		why:   why,
-		image: http.Redact(in),
-		file: fusefs.File{
+// supervisor the device outlives this process, if the kernel can do that: the next
+// one has to know whether it has the same image.
+func mkdevLoop(ctx context.Context, std streams, in, why string, to deviceImage) error {
+	return to.open(ctx, std, in, to.boss != nil, func(to deviceImage, img *lazyImage) (err error) {
+		padded, size := sector.Pad(img.reader(), img.size, int(to.opt.blockSize))
+		d := &loopDevice{deviceImage: to, why: why, file: fusefs.File{
 			Name:    img.name,
 			Size:    size,
 			Mode:    0o400,
 			UID:     uint32(os.Geteuid()), // who is not root learns what takes root
 			ModTime: img.modTime,
 			Reader:  padded,
-		},
-		log: from.log,
-	}
-	if boss == nil {
-		return d.plain(ctx, std, "it does not outlive this process")
-	}
-	d.identity = identityPrefix + hex.EncodeToString(img.identity())
-	err = d.held(ctx, std)
-	if errors.Is(err, fusefs.ErrNoResend) {
-		d.why = cmp.Or(d.why, "a loop device is used")
-		return d.plain(ctx, std, "it does not outlive a crash, as "+fusefs.ErrNoResend.Error())
-	}
-	return err
+		}}
+		if d.boss == nil {
+			return d.plain(ctx, std, "it does not outlive this process")
+		}
+		if d.identity, err = d.opt.identity(img.identity()); err != nil {
+			return err
+		}
+		err = d.held(ctx, std)
+		if errors.Is(err, fusefs.ErrNoResend) {
+			d.why = cmp.Or(d.why, "a loop device is used")
+			return d.plain(ctx, std, "it does not outlive a crash, as "+fusefs.ErrNoResend.Error())
+		}
+		return err
+	})
 }
 
 func (d *loopDevice) mountOptions() fusefs.Options {
@@ -108,8 +86,7 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 		return err
 	}
 	defer func() {
-		err = errors.Join(err, d.device.Detach())
-		d.gone()
+		err = errors.Join(err, d.device.Detach(), d.gone())
 	}()
 	if err := errors.Join(m.Hide(), os.Remove(dir)); err != nil {
 		return err
@@ -123,54 +100,49 @@ func (d *loopDevice) plain(ctx context.Context, std streams, fate string) (err e
 	if err := d.boss.Leave(supervise.Legacy{}); err != nil {
 		return err
 	}
-	select {
-	case <-d.boss.GiveWay(): // the next one attaches another device
-		return nil
-	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
-		return nil
-	case <-m.Done():
-		return fmt.Errorf("the mount below %s is gone", d.device.Path)
+	return d.stay(ctx, m.Done())
+}
+
+// stay waits until the device of a plain mount is to end, or that mount has. To give
+// way to another process, which attaches another device, would be the end of this
+// one below its users.
+func (d *loopDevice) stay(ctx context.Context, unmounted <-chan struct{}) error {
+	for {
+		select {
+		case <-d.boss.GiveWay():
+			err := d.device.Detach()
+			if err == nil {
+				return nil
+			}
+			d.log.Warn("not replaced, as the device would end", "err", err)
+			if err := d.boss.Stay(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			_ = notify.Send(notify.Stopping)
+			return nil
+		case <-unmounted:
+			return fmt.Errorf("the mount below %s is gone", d.device.Path)
+		}
 	}
 }
 
-// found lets the device be found: by the link, and by --list and --detach. It
-// works without the latter.
+// found lets the device be found: by --list and --detach, without which it works,
+// and by the link. Who has the link is known before it is there.
 func (d *loopDevice) found(ctx context.Context) error {
-	if err := d.node.make(d.device.Path); err != nil {
-		return err
-	}
 	dir, err := claim.Lock(ctx, claim.Dir)
 	if err == nil {
 		defer dir.Unlock()
-		d.claim, err = dir.Take(filepath.Base(d.device.Path), claim.Record{Link: d.node.link, Image: d.image})
+		r := claim.Record{Link: d.node.link, Image: d.image}
+		if d.boss != nil {
+			r.Supervisor = os.Getppid()
+		}
+		d.claim, err = dir.Take(filepath.Base(d.device.Path), r)
 	}
 	if err != nil {
 		d.log.Warn("device is not in the list", "device", d.device.Path, "err", err)
 	}
-	return nil
-}
-
-// tidy removes what processes that were killed have left of devices that are no
-// more: their records, and the links to them, which would lead to whatever gets the
-// device next.
-func tidy(ctx context.Context) error {
-	dir, err := claim.Lock(ctx, claim.Dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Unlock()
-	all, err := claim.All(claim.Dir)
-	if err != nil {
-		return err
-	}
-	for name, r := range all {
-		if device := "/dev/" + name; !r.Alive && !hasFile(device) {
-			deviceNode{link: r.Link}.remove(device)
-			err = errors.Join(err, dir.Drop(name))
-		}
-	}
-	return err
+	return d.node.make(d.device.Path)
 }
 
 // announce says that the device is there, and what will become of it.
@@ -182,9 +154,10 @@ func (d *loopDevice) announce(std streams, fate string) error {
 }
 
 // gone removes what was there for the device.
-func (d *loopDevice) gone() {
-	d.node.remove(d.device.Path)
-	if d.claim != nil {
-		_ = d.claim.Release()
+func (d *loopDevice) gone() error {
+	defer d.node.forget(d.device.Path)
+	if d.claim == nil {
+		return nil
 	}
+	return d.claim.Release()
 }

@@ -2,20 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
 	"caravel/internal/claim"
+	"caravel/internal/diskuse"
 	"caravel/internal/notify"
 	"caravel/internal/sector"
 	"caravel/nbd"
 	"caravel/nbddev"
-	"caravel/store/http"
-	"caravel/supervise"
 )
 
 const (
@@ -26,20 +23,13 @@ const (
 	// nbdMargin is how much longer than a fetch the kernel waits for an answer: a
 	// fetch that takes too long is an error of that read, and costs no connection.
 	nbdMargin = 10 * time.Second
-
-	identityPrefix = "caravel:"
 )
 
 // An nbdDevice is an image that becomes a device, is one, or was one.
 type nbdDevice struct {
-	opt      mkdevOptions
-	node     deviceNode
-	boss     *supervise.Supervisor // nil: none
-	image    string                // where it lies, without secrets
-	identity string
-	size     int64 // in whole sectors
-	server   *nbd.Server
-	log      *slog.Logger
+	deviceImage
+	size   int64 // in whole sectors
+	server *nbd.Server
 
 	device  *nbddev.Device
 	serving *nbddev.Serving
@@ -48,37 +38,29 @@ type nbdDevice struct {
 }
 
 // mkdevNBD serves the image to the kernel until it is told to end, the device is
-// detached, or another process takes over.
-func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *supervise.Supervisor, opt mkdevOptions) (err error) {
-	from, err := startLazy(ctx, std, opt.lazy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, from.Close()) }()
-	from.whole = true // what is behind a device is known for sure when it is attached
-	img, err := from.open(ctx, in)
-	if err != nil {
-		return err
-	}
-	defer img.Close()
-	d := &nbdDevice{
-		opt:      opt,
-		node:     at,
-		boss:     boss,
-		image:    http.Redact(in),
-		identity: identityPrefix + hex.EncodeToString(img.identity()),
-		log:      from.log,
-	}
-	disk, err := opt.disk(img)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	d.size = disk.size
-	d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: from.log})
-	if err != nil {
-		return err
-	}
+// detached, or another process takes over. What is behind a device is known for
+// sure when it is attached.
+func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error {
+	return to.open(ctx, std, in, true, func(to deviceImage, img *lazyImage) (err error) {
+		disk, err := to.opt.disk(img)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, disk.Close()) }()
+		d := &nbdDevice{deviceImage: to, size: disk.size}
+		if d.identity, err = d.opt.identity(img.identity()); err != nil {
+			return err
+		}
+		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: d.log})
+		if err != nil {
+			return err
+		}
+		return d.run(ctx, std)
+	})
+}
+
+// run attaches the device and serves it to its end.
+func (d *nbdDevice) run(ctx context.Context, std streams) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
@@ -91,7 +73,6 @@ func mkdevNBD(ctx context.Context, std streams, in string, at deviceNode, boss *
 	case <-d.boss.GiveWay():
 		return d.giveWay()
 	case <-ctx.Done():
-		_ = notify.Send(notify.Stopping)
 		return d.end()
 	}
 }
@@ -144,7 +125,11 @@ func (d *nbdDevice) serve(links []*nbddev.Link) {
 // announce waits until the device can be used, makes the link, and says so.
 func (d *nbdDevice) announce(ctx context.Context, std streams) error {
 	if err := d.device.Announced(ctx); err != nil {
-		return err
+		if !d.taken || ctx.Err() != nil {
+			return err
+		}
+		// It has its users already: they are not helped by the end of who serves it.
+		d.log.Warn("device is served again, but not announced", "device", d.device.Path, "err", err)
 	}
 	if err := d.node.make(d.device.Path); err != nil {
 		return err
@@ -171,10 +156,16 @@ func (d *nbdDevice) over() error {
 	return d.gone()
 }
 
-// gone removes what was there for the device.
+// gone removes what was there for the device. From when the claim is released,
+// udev's rule has no name for it; so what udev was about to do when it still had
+// one is undone by its next look, and the link does not come back.
 func (d *nbdDevice) gone() error {
-	d.node.remove(d.device.Path)
-	return d.claim.Release()
+	defer d.node.forget(d.device.Path)
+	err := d.claim.Release()
+	if d.node.udevName() != "" {
+		err = errors.Join(err, d.device.Changed())
+	}
+	return err
 }
 
 // end detaches the device. One in use stays and waits for the next process.
@@ -182,9 +173,10 @@ func (d *nbdDevice) end() error {
 	err := d.device.Detach()
 	stopped := d.serving.Stop()
 	if err == nil {
+		_ = notify.Send(notify.Stopping)
 		return errors.Join(stopped, d.gone())
 	}
-	var used *nbddev.InUseError
+	var used *diskuse.InUseError
 	if errors.As(err, &used) {
 		err = fmt.Errorf("%w; its reads wait %v for mkdev of the same image", err, d.opt.deadTimeout)
 	}

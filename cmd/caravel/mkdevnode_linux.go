@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"caravel/internal/claim"
 	"caravel/nbddev"
 )
 
@@ -48,8 +51,8 @@ func (n deviceNode) udevName() string {
 	return ""
 }
 
-// linked is the device that the link leads to, "" if there is no link, or
-// something else.
+// linked is the nbd or loop device that the link leads to, "" if there is no link,
+// or one to something else, be it a partition.
 func (n deviceNode) linked() string {
 	to, err := os.Readlink(n.link)
 	if err != nil {
@@ -58,14 +61,20 @@ func (n deviceNode) linked() string {
 	if !filepath.IsAbs(to) { // as udev's are
 		to = filepath.Join(filepath.Dir(n.link), to)
 	}
-	if name, ok := strings.CutPrefix(to, "/dev/"); ok && (strings.HasPrefix(name, "nbd") || strings.HasPrefix(name, "loop")) {
+	if _, nbd := nbddev.Index(to); nbd || isLoop(to) {
 		return to
 	}
 	return ""
 }
 
+// isLoop reports whether path is that of a whole loop device.
+func isLoop(path string) bool {
+	digits, ok := strings.CutPrefix(path, "/dev/loop")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
 // free fails if something has the link's name that must stay, which is all but
-// a link to a device like ours.
+// a link to a whole device like ours.
 func (n deviceNode) free() error {
 	if n.link == "" || n.linked() != "" {
 		return nil
@@ -110,7 +119,7 @@ func (n deviceNode) make(device string) error {
 // hasFile reports whether there is something behind a device.
 func hasFile(device string) bool {
 	if index, ok := nbddev.Index(device); ok {
-		return nbddev.At(index, nbddev.Config{}).Attached()
+		return nbddev.At(index).Attached()
 	}
 	_, err := os.Stat("/sys/block/" + filepath.Base(device) + "/loop/backing_file")
 	return err == nil
@@ -121,4 +130,21 @@ func (n deviceNode) remove(device string) {
 	if n.link != "" && n.linked() == device {
 		os.Remove(n.link)
 	}
+}
+
+// forget removes the link to a device that this process had, unless who has the
+// device by now has the link, too.
+func (n deviceNode) forget(device string) {
+	if n.link == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if dir, err := claim.Lock(ctx, claim.Dir); err == nil { // else nobody has records here
+		defer dir.Unlock()
+		if r, err := claim.Find(claim.Dir, filepath.Base(device)); err == nil && r.Alive && r.Link == n.link {
+			return
+		}
+	}
+	n.remove(device)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"caravel/internal/claim"
@@ -53,14 +54,14 @@ func (d *nbdDevice) seek(dir *claim.Locked) (index int, found *claim.Found, err 
 	case err == nil && r.Alive:
 		return 0, nil, fmt.Errorf("/dev/%s: process %d serves it", name, r.PID)
 	case state.Identity != d.identity:
-		return 0, nil, fmt.Errorf("/dev/%s: attached to another image (%s, not %s); caravel mkdev --detach /dev/%s first", name, cmp.Or(state.Identity, "of unknown origin"), d.identity, name)
+		return 0, nil, fmt.Errorf("/dev/%s: attached to another image, or through another --overlay (%s, not %s); caravel mkdev --detach /dev/%s first", name, cmp.Or(state.Identity, "of unknown origin"), d.identity, name)
 	case state.BlockSize != int(d.opt.blockSize):
 		return 0, nil, fmt.Errorf("/dev/%s: attached with --block-size=%d, which cannot change", name, state.BlockSize)
 	}
 	return index, &r, nil
 }
 
-func deviceName(index int) string { return filepath.Base(nbddev.At(index, nbddev.Config{}).Path) }
+func deviceName(index int) string { return filepath.Base(nbddev.At(index).Path) }
 
 // wanted is the number of the device that is meant by the supervisor or the node,
 // Any if that has none so far.
@@ -126,35 +127,41 @@ func (d *nbdDevice) attach(dir *claim.Locked, index int) (err error) {
 }
 
 // takeOver goes on with a device that is attached: on the links that another
-// process left, or on new ones.
-func (d *nbdDevice) takeOver(dir *claim.Locked, index int, r claim.Found) (err error) {
+// process left, and on new ones for those that are missing. That is all of them
+// after a crash, and one that was just being replaced when the other gave way.
+func (d *nbdDevice) takeOver(dir *claim.Locked, index int, r claim.Found) error {
 	d.taken = true
-	d.device = nbddev.At(index, d.config())
-	if d.boss != nil && len(d.boss.Legacy.Files) > 0 {
-		links, err := nbddev.Resume(d.boss.Legacy.Files)
-		if err != nil {
-			return err
-		}
-		d.serve(links)
-		return d.attached(dir, len(links))
-	}
-	n := max(1, r.Connections) // it has no room for more
-	links, err := nbddev.NewLinks(min(n, maxConnections))
+	d.device = nbddev.At(index).As(d.config())
+	n := min(max(1, r.Connections), maxConnections) // it has no room for more
+	links, err := d.left()
 	if err != nil {
 		return err
 	}
-	d.serve(links)
-	if err := d.device.Reattach(links); err != nil {
-		return errors.Join(err, d.serving.Stop())
+	missing, err := nbddev.NewLinks(n - len(links))
+	if err != nil {
+		return err
+	}
+	d.serve(slices.Concat(links, missing))
+	if len(missing) > 0 {
+		if err := d.device.Reattach(missing); err != nil {
+			return errors.Join(err, d.serving.Stop())
+		}
 	}
 	return d.attached(dir, n)
+}
+
+// left are the links that another process has left.
+func (d *nbdDevice) left() ([]*nbddev.Link, error) {
+	if d.boss == nil {
+		return nil, nil
+	}
+	return nbddev.Resume(d.boss.Legacy.Files)
 }
 
 // attached makes the device this process's.
 func (d *nbdDevice) attached(dir *claim.Locked, connections int) (err error) {
 	d.serving.Of(d.device)
 	d.claim, err = dir.Take(strings.TrimPrefix(d.device.Path, "/dev/"), claim.Record{
-		Name:        d.node.udevName(),
 		Link:        d.node.link,
 		Image:       d.image,
 		Connections: connections,

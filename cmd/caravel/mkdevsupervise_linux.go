@@ -34,13 +34,16 @@ func superviseMkdev(ctx context.Context, std streams, opt mkdevOptions) error {
 	replace := make(chan os.Signal, 1)
 	signal.Notify(replace, syscall.SIGHUP)
 	defer signal.Stop(replace)
+	report := make(chan os.Signal, 1)
+	signal.Notify(report, syscall.SIGUSR1)
+	defer signal.Stop(report)
 	command := func() *exec.Cmd {
 		c := exec.Command(program, os.Args[1:]...)
 		c.Args[0] = os.Args[0]
 		c.Stdout, c.Stderr = os.Stdout, std.err // std.out is closed when ctx ends, which may be now
 		return c
 	}
-	err = supervise.Run(ctx, command, supervise.Options{Replace: replace, Log: opt.lazy.log.logger(std.err)})
+	err = supervise.Run(ctx, command, supervise.Options{Replace: replace, Forward: report, Log: opt.lazy.log.logger(std.err)})
 	var exit *supervise.ExitError
 	if errors.As(err, &exit) {
 		return &statusError{exit.Status} // the worker has said why

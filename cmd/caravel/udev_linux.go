@@ -34,9 +34,10 @@ of mkdev serves the device and was told to name it /dev/NAME, and nothing otherw
 // udev asks about each device.
 func udevName(w io.Writer, dir, device string) error {
 	r, err := claim.Find(dir, filepath.Base(device))
-	if err != nil || !r.Alive || r.Name == "" {
+	name := deviceNode{link: r.Link}.udevName()
+	if err != nil || !r.Alive || name == "" {
 		return nil
 	}
-	_, err = fmt.Fprintf(w, "CARAVEL_NAME=%s\n", r.Name)
+	_, err = fmt.Fprintf(w, "CARAVEL_NAME=%s\n", name)
 	return err
 }

@@ -19,10 +19,10 @@ const Dir = "/run/caravel"
 
 // A Record says of a device what the kernel does not know.
 type Record struct {
-	Name        string `json:"name,omitempty"`        // of a link below /dev that udev makes
-	Link        string `json:"link,omitempty"`        // path of a link that the process made
+	Link        string `json:"link,omitempty"`        // path of a link to it, which below /dev udev may have made
 	Image       string `json:"image"`                 // where it lies, without secrets
 	PID         int    `json:"pid"`                   // of the process, set by Take
+	Supervisor  int    `json:"supervisor,omitempty"`  // the process that starts it again, and may have the device open; 0: none
 	Connections int    `json:"connections,omitempty"` // to the kernel
 }
 

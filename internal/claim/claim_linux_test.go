@@ -27,7 +27,7 @@ func TestClaim(t *testing.T) {
 		t.Errorf("no folder: %v, %v", all, err)
 	}
 	l := lock(t, dir)
-	want := claim.Record{Name: "golden", Image: "http://host/x.caibx", Connections: 4}
+	want := claim.Record{Link: "/dev/golden", Image: "http://host/x.caibx", Connections: 4}
 	c, err := l.Take("nbd0", want)
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,7 @@
 //
 //	dir, err := claim.Lock(ctx, claim.Dir)
 //	defer dir.Unlock()
-//	c, err := dir.Take("nbd0", claim.Record{Name: "golden", Image: location})
+//	c, err := dir.Take("nbd0", claim.Record{Link: "/dev/golden", Image: location})
 //	…
 //	err = c.Release()
 //

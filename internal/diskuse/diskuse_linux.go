@@ -16,6 +16,10 @@ type device struct{ path, name string }
 // another device, or open, each in words such as "mounted on /mnt". Descriptors
 // of this process in ours do not count.
 func Of(path string, ours ...int) []string {
+	return of(path, func(o opener) bool { return o.has(ours) })
+}
+
+func of(path string, ours func(opener) bool) []string {
 	d := device{path, filepath.Base(path)}
 	all := append(d.mounts(), d.holders()...)
 	return append(all, d.openers(ours)...)
@@ -66,25 +70,33 @@ func (d device) holders() (all []string) {
 	return all
 }
 
+// An opener is an open descriptor of a process.
+type opener struct{ pid, fd int }
+
+// has reports whether it is one of these descriptors of this process.
+func (o opener) has(ours []int) bool { return o.pid == os.Getpid() && slices.Contains(ours, o.fd) }
+
+func (o opener) isOneOf(pids []int) bool { return slices.Contains(pids, o.pid) }
+
 // openers finds what it is allowed to see.
-func (d device) openers(ours []int) (all []string) {
+func (d device) openers(ours func(opener) bool) (all []string) {
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	self := strconv.Itoa(os.Getpid())
-	said := make(map[string]bool)
+	said := make(map[int]bool)
 	for _, link := range links {
 		path, err := os.Readlink(link)
 		if err != nil || !d.is(path) {
 			continue
 		}
 		fields := strings.Split(link, "/") // "", proc, PID, fd, N
-		pid, fd := fields[2], fields[4]
-		n, _ := strconv.Atoi(fd)
-		if pid == self && slices.Contains(ours, n) || said[pid] {
+		var o opener
+		o.pid, _ = strconv.Atoi(fields[2])
+		o.fd, _ = strconv.Atoi(fields[4])
+		if ours(o) || said[o.pid] {
 			continue
 		}
-		said[pid] = true
-		name, _ := os.ReadFile("/proc/" + pid + "/comm")
-		all = append(all, "open by "+strings.TrimSpace(string(name))+" ("+pid+")")
+		said[o.pid] = true
+		name, _ := os.ReadFile("/proc/" + fields[2] + "/comm")
+		all = append(all, "open by "+strings.TrimSpace(string(name))+" ("+fields[2]+")")
 	}
 	return all
 }
