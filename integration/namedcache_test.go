@@ -4,8 +4,10 @@ package integration
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"caravel/internal/origin"
 )
@@ -55,5 +57,54 @@ func TestNamedCacheKeepsAll(t *testing.T) {
 	}
 	if got := must(t, caravel, "cat", "-c", t.TempDir(), disk.URL()+"/disk.caibx"); !bytes.Equal([]byte(got), d.data) {
 		t.Error("cat prints something else")
+	}
+}
+
+// TestNamedCacheRenews: a chunk that is read from the store of --cache gets the time
+// of now, where that can be written; for those who tidy it up by that.
+func TestNamedCacheRenews(t *testing.T) {
+	d := newDisk(t, 1<<20, "--chunk-size=16K")
+	o := serveDir(t, d.dir, origin.Options{})
+	cache := d.path("cache.castr")
+	args := []string{"cat", "-c", cache, o.URL() + "/disk.caibx"}
+	must(t, caravel, args...)
+	yesterday := time.Now().Add(-24 * time.Hour)
+	files, err := filepath.Glob(cache + "/*/*.cacnk")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d chunks, %v", len(files), err)
+	}
+	old := func() (n int) {
+		for _, f := range files {
+			fi, err := os.Stat(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fi.ModTime().Sub(yesterday).Abs() < time.Hour {
+				n++
+			}
+		}
+		return n
+	}
+	for _, f := range files {
+		if err := os.Chtimes(f, yesterday, yesterday); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := chattr("+i", files...); err == nil { // takes root, and the file system
+		got := run(t, caravel, args...)
+		if err := chattr("-i", files...); err != nil {
+			t.Fatal(err)
+		}
+		if got.status != 0 || got.stderr != "" || got.stdout != string(d.data) || old() != len(files) {
+			t.Errorf("where no time can be written: status %d, %s; %d of %d chunks are old", got.status, got.stderr, old(), len(files))
+		}
+	}
+	must(t, caravel, append([]string{args[0], "--length=1"}, args[1:]...)...)
+	if n := old(); n != len(files)-1 {
+		t.Errorf("after a byte was read %d of %d chunks are old", n, len(files))
+	}
+	must(t, caravel, args...)
+	if n := old(); n != 0 {
+		t.Errorf("after all was read %d of %d chunks are old", n, len(files))
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"caravel/catalog"
 	"caravel/store"
@@ -71,12 +72,18 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 	return store.Cache(gated(disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
+// renewNamed is how old a chunk in the store of --cache may be before a read
+// makes it new again. That store does not evict, but who tidies it up may go by the
+// time; an hour is little for them, and a chunk that is read all day long costs a
+// write an hour.
+const renewNamed = time.Hour
+
 // behindNamed puts the store of --cache in front.
 func (o *opener) behindNamed(img *openedImage) error {
 	if o.opt.cache == "" {
 		return nil
 	}
-	near, err := open.Writer(o.opt.cache, open.Options{})
+	near, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed})
 	if err != nil {
 		return err
 	}
