@@ -43,7 +43,7 @@ func diskFlags(opt *diskOptions) []cli.Flag {
 			Usage: "let the folder of --cache-dir grow to `SIZE`; what was not used for longest gives way",
 			Value: sizeValue(&opt.size),
 		},
-		newSwitch("offline", "ask for nothing over a network: what is kept has to do", &opt.offline),
+		newSwitch("offline", "ask for nothing over a network: what is kept has to do, a sidecar as it is", &opt.offline),
 	}
 }
 
