@@ -162,6 +162,25 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	return img, o.openStores(img)
 }
 
+// fillMeanwhile brings what is not here of the index, all of which has to be checked
+// before a chunk is kept on its word. stop ends that.
+func (i *openedImage) fillMeanwhile(ctx context.Context) (stop func()) {
+	if i.Index != nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var filling sync.WaitGroup
+	filling.Go(func() {
+		if _, err := i.Fill(ctx); err == nil {
+			i.shut.Store(false)
+		}
+	})
+	return func() {
+		cancel()
+		filling.Wait()
+	}
+}
+
 // index reads an index without opening a store.
 func (o *opener) index(ctx context.Context, location string) (*index.Index, error) {
 	img, err := o.catalog(ctx, location, reading{})
