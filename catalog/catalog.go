@@ -25,7 +25,9 @@
 // process's is found out by its digest and asked for again: each record is
 // written whole, and the last one counts.
 // Locations may hold passwords: a record bears the digest of the location for a
-// name. Of an index on this machine's disk nothing is kept.
+// name. Of an index on this machine's disk nothing is kept, unless its chunks are
+// behind a network ([Image.KeepFound]): then what was found out about it is, by its
+// digest.
 package catalog
 
 import (
@@ -92,6 +94,7 @@ type Image struct {
 	opt      Options
 	sides    sides
 	keep     *keeper // nil: nothing is kept
+	found    *found  // nil: nothing is, of an index on this machine
 
 	file *open.File // of which Table reads; nil: Index is there
 }

@@ -159,7 +159,12 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	// Nothing is kept on the word of an index that is not checked to its end.
 	img.shut.Store(c.Index == nil)
 	img.once = as.once
-	return img, o.openStores(img)
+	if err := o.openStores(img); err != nil || !img.remote || len(as.sides) == 0 {
+		return img, err
+	}
+	disk, err := o.openDisk()
+	c.KeepFound(disk)
+	return img, err
 }
 
 // fillMeanwhile brings what is not here of the index, all of which has to be checked
