@@ -139,6 +139,7 @@ type openedImage struct {
 	store    store.Store                     // verifies
 	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
+	caches   cacheHits                       // what these had
 	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
 	shut     atomic.Bool                     // nothing is kept, for now
 	once     bool                            // all of it passes by, once: only what the user has named keeps it
