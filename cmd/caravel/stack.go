@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -53,7 +54,25 @@ func (o *opener) openStores(img *openedImage) error {
 	if img.kept != nil && len(here) > 0 {
 		img.kept = append(here, img.kept)
 	}
-	return o.behindNamed(img)
+	if err := o.behindNamed(img); err != nil {
+		return err
+	}
+	img.store = witness{img.store, img.Doubt}
+	return nil
+}
+
+// A witness is told when there is no chunk that an index names, or another one.
+type witness struct {
+	store.Store
+	doubt func()
+}
+
+func (w witness) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
+	c, err := w.Store.Get(ctx, want)
+	if err != nil && store.Final(err) && !errors.Is(err, store.ErrRefused) {
+		w.doubt()
+	}
+	return c, err
 }
 
 // behindDisk puts the cache on disk in front of a store behind a network. What
