@@ -23,9 +23,13 @@
 // asked for, but once a day, at the same time as the index, what was not there: a
 // profile may come later than its image. Whatever is damaged, lost, or another
 // process's is found out by its digest and asked for again: each record is
-// written whole, and the last one counts.
+// written whole, and the last one counts. What was damaged on its way to us nobody
+// can tell from what its author wrote, until a chunk turns out not to exist: then
+// ([Image.Doubt]) the index is read again the next time.
 // Locations may hold passwords: a record bears the digest of the location for a
-// name. Of an index on this machine's disk nothing is kept.
+// name. Of an index on this machine's disk nothing is kept, unless its chunks are
+// behind a network ([Image.KeepFound]): then what was found out about it is, by its
+// digest.
 package catalog
 
 import (
@@ -92,6 +96,7 @@ type Image struct {
 	opt      Options
 	sides    sides
 	keep     *keeper // nil: nothing is kept
+	found    *found  // nil: nothing is, of an index on this machine
 
 	file *open.File // of which Table reads; nil: Index is there
 }
@@ -307,6 +312,12 @@ func (img *Image) Fill(ctx context.Context) (*index.Index, error) {
 	img.sides.busy.Go(img.settle)
 	return x, nil
 }
+
+// Doubt says that the index names a chunk that nobody has. An index has no digest of
+// its own: it may have been damaged on its way, and its server would say for ever that
+// this version is the one it still has. So the next time it is read again. It may be
+// called from many goroutines.
+func (img *Image) Doubt() { img.keep.doubt() }
 
 // settle keeps what is known, once all has come.
 func (img *Image) settle() {

@@ -49,9 +49,10 @@ type keeper struct {
 	log  *slog.Logger
 	name string // of the location: a digest, for it may hold secrets
 
-	mu     sync.Mutex
-	record record // as it shall be; guarded by mu
-	was    record // as it is; guarded by mu once the image is open
+	mu      sync.Mutex
+	record  record // as it shall be; guarded by mu
+	was     record // as it is; guarded by mu once the image is open
+	doubted bool   // what the server has is not to be taken for what is here; guarded by mu
 }
 
 func newKeeper(disk *diskcache.Cache, log *slog.Logger, location string) *keeper {
@@ -151,6 +152,30 @@ func (k *keeper) index(x *index.Index, info store.Info) {
 		k.record.Confirmed = k.was.Confirmed
 	}
 	k.record.Index, k.record.Tag, k.record.ModTime = sum, info.Tag, info.ModTime
+	k.forget()
+}
+
+// doubt has the index be read again the next time.
+func (k *keeper) doubt() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	again := k.doubted
+	k.doubted = true
+	k.forget()
+	k.mu.Unlock()
+	if !again {
+		k.settle(nil)
+	}
+}
+
+// forget leaves nothing by which the server could say that it has this version, if
+// that is in doubt. k.mu is held.
+func (k *keeper) forget() {
+	if k.doubted {
+		k.record.Tag, k.record.ModTime = "", time.Time{}
+	}
 }
 
 // same says that the index that was kept is still the one.

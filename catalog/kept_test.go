@@ -256,3 +256,45 @@ func TestSharedCache(t *testing.T) {
 		t.Error("the last version is not the one that is opened")
 	}
 }
+
+// TestDoubt: an index that is in doubt is read again the next time, although its server
+// still has the version that is here.
+func TestDoubt(t *testing.T) {
+	s, opt := newSite(t), catalog.Options{Sides: []string{".tree"}, Disk: diskAt(t, t.TempDir())}
+	want, file := indexOf(t, 3, 10)
+	s.put(t, "a.caidx", file)
+	open := func(when string, bytes int64, doubts ...bool) {
+		t.Helper()
+		s.Reset()
+		img, err := catalog.Open(t.Context(), s.URL()+"/a.caidx", opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Counts().Bytes; img.Index.Sum() != want.Sum() || got != bytes {
+			t.Errorf("%s: %d bytes came, want %d", when, got, bytes)
+		}
+		var all sync.WaitGroup
+		for range doubts {
+			all.Go(img.Doubt)
+		}
+		all.Wait()
+		if err := img.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	const notFound = int64(len("404 page not found\n")) // of the side file
+	size := int64(len(file))
+	open("at first", size+notFound)
+	open("again", 0, true, true, true)
+	open("in doubt", size)
+	open("after that", 0)
+
+	img, err := catalog.Open(t.Context(), filepath.Join(s.dir, "a.caidx"), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img.Doubt() // of a file on this machine nothing is kept
+	if err := img.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -30,25 +30,42 @@ func (img *Image) Side(ctx context.Context, ending string) ([]byte, error) {
 	}
 	select {
 	case <-s.done:
-		return s.content, s.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if errors.Is(s.err, store.ErrMissing) {
+		if content := img.found.supplied(ending); content != nil {
+			img.sides.set(ending, settled(content, nil))
+			return content, nil
+		}
+	}
+	return s.content, s.err
 }
 
 // Drop says that a side file is of no use: as long as the index is the same, it
 // counts as absent.
-func (img *Image) Drop(ending string) { img.replace(ending, settled(nil, store.ErrMissing)) }
+func (img *Image) Drop(ending string) {
+	img.found.drop(ending)
+	img.replace(ending, settled(nil, store.ErrMissing))
+}
 
 // Supply stands for a side file that is not there, as long as the index is the
 // same: somebody has found out what it would have said.
-func (img *Image) Supply(ending string, content []byte) { img.replace(ending, settled(content, nil)) }
+func (img *Image) Supply(ending string, content []byte) {
+	img.found.supply(ending, content)
+	img.replace(ending, settled(content, nil))
+}
 
 // Confirm says that a side file was compared with all of the image, and is right.
 // Confirmed reports that in later runs, as long as the index and the side file
 // are the same.
 func (img *Image) Confirm(ending string) {
-	if f := img.keptSide(ending); f != nil {
+	f := img.keptSide(ending)
+	switch {
+	case f == nil:
+	case img.found != nil:
+		img.found.confirm(ending, f.content)
+	default:
 		img.keep.confirm(ending, f.content)
 		img.keep.settle(map[string]*side{ending: f})
 	}
@@ -58,14 +75,20 @@ func (img *Image) Confirm(ending string) {
 // is not confirmed.
 func (img *Image) Confirmed(ending string) bool {
 	f := img.keptSide(ending)
-	return f != nil && img.keep.confirmed(ending, f.content)
+	switch {
+	case f == nil:
+		return false
+	case img.found != nil:
+		return img.found.confirmed(ending, f.content)
+	}
+	return img.keep.confirmed(ending, f.content)
 }
 
 // keptSide is a side file that is here, of an image of which something is kept;
 // else nil.
 func (img *Image) keptSide(ending string) *side {
 	f := img.sides.of(ending)
-	if f == nil || img.keep == nil {
+	if f == nil || img.keep == nil && img.found == nil {
 		return nil
 	}
 	select {

@@ -28,8 +28,9 @@ type StreamOptions struct {
 const defaultInFlight = 128
 
 // Stream writes the n bytes of the image at off to w, in order, with many
-// chunks on their way at one time. The range must lie inside the image.
-func Stream(ctx context.Context, x *index.Index, s store.Store, w io.Writer, off, n int64, opt StreamOptions) error {
+// chunks on their way at one time. The range must lie inside the image. Of the
+// index no more rows need be here than those of the range.
+func Stream(ctx context.Context, x index.Table, s store.Store, w io.Writer, off, n int64, opt StreamOptions) error {
 	r, err := NewReader(ctx, x, s, off, n, opt)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ type Reader struct {
 
 // NewReader is Stream for who wants to read. Many chunks are fetched ahead, at
 // once; Close ends that.
-func NewReader(ctx context.Context, x *index.Index, s store.Store, off, n int64, opt StreamOptions) (*Reader, error) {
+func NewReader(ctx context.Context, x index.Table, s store.Store, off, n int64, opt StreamOptions) (*Reader, error) {
 	if off < 0 || n < 0 || off > x.Size() || n > x.Size()-off {
 		return nil, fmt.Errorf("image: bytes %d to %d: the image has %d", off, off+n, x.Size())
 	}
@@ -68,33 +69,44 @@ func NewReader(ctx context.Context, x *index.Index, s store.Store, off, n int64,
 	}
 	r := &Reader{
 		ordered:  make(chan *pending, opt.InFlight),
-		weight:   semaphore.NewWeighted(max(inFlightBytes, int64(x.Params.Max))),
+		weight:   semaphore.NewWeighted(max(inFlightBytes, int64(x.Chunking().Max))),
 		progress: opt.Progress,
 		off:      off,
 		end:      off + n,
 	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
-	first, last := x.Range(off, n)
-	r.fetching.Go(func() { r.fetch(x, s, first, last) })
+	r.fetching.Go(func() { r.fetch(x, s, off, off+n) })
 	return r, nil
 }
 
-// fetch asks for the chunks [first, last), as many at a time as the bounds
-// allow.
-func (r *Reader) fetch(x *index.Index, s store.Store, first, last int) {
+// fetch asks for the chunks of the bytes from off to end, as many at a time as
+// the bounds allow.
+func (r *Reader) fetch(x index.Table, s store.Store, off, end int64) {
 	defer close(r.ordered)
-	for i := first; i < last; i++ {
-		c := x.Chunk(i)
-		if r.weight.Acquire(r.ctx, int64(c.Size)) != nil {
+	if off == end {
+		return
+	}
+	row, err := x.Seek(r.ctx, off)
+	for ; off < end; row++ {
+		p := &pending{err: err, done: make(chan struct{})}
+		if err == nil {
+			p.Chunk, p.err = x.Row(r.ctx, row)
+		}
+		if r.weight.Acquire(r.ctx, int64(p.Size)) != nil {
 			return
 		}
-		p := &pending{Chunk: c, done: make(chan struct{})}
+		failed := p.err != nil
 		select {
 		case r.ordered <- p:
 		case <-r.ctx.Done():
 			return
 		}
+		if failed { // no row, no chunk, and none behind it
+			close(p.done)
+			return
+		}
 		r.fetching.Go(func() { p.fetch(r.ctx, x, s) })
+		off = p.End()
 	}
 }
 
@@ -198,7 +210,7 @@ type pending struct {
 	err   error
 }
 
-func (p *pending) fetch(ctx context.Context, x *index.Index, s store.Store) {
+func (p *pending) fetch(ctx context.Context, x index.Table, s store.Store) {
 	defer close(p.done)
 	p.chunk, p.plain, p.err = get(ctx, x, s, p.Chunk)
 }
@@ -211,7 +223,7 @@ func (p *pending) release() {
 
 // get fetches one chunk of an image and makes sure of it. The caller releases
 // the chunk when it is done with the bytes.
-func get(ctx context.Context, x *index.Index, s store.Store, want index.Chunk) (*store.Chunk, []byte, error) {
+func get(ctx context.Context, x index.Table, s store.Store, want index.Chunk) (*store.Chunk, []byte, error) {
 	c, err := s.Get(ctx, store.Want{ID: want.ID, Size: want.Size, Digest: x.Digest()})
 	if err != nil {
 		return nil, nil, located(want, err)

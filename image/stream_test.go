@@ -14,6 +14,7 @@ import (
 	"caravel/chunker"
 	"caravel/feature"
 	"caravel/image"
+	"caravel/index"
 )
 
 func TestReader(t *testing.T) {
@@ -120,6 +121,48 @@ func TestMakeFlags(t *testing.T) {
 			}
 		case err != nil || made.Index.Flags != tt.want:
 			t.Errorf("%+v: got %#x, %v", tt.opt, made.Index.Flags, err)
+		}
+	}
+}
+
+// A part of a table has some rows, and an error for the others.
+type partOfTable struct {
+	*index.Index
+	from, to int // the rows that are here
+}
+
+var errRow = errors.New("row does not come")
+
+func (p partOfTable) Row(_ context.Context, i int) (index.Chunk, error) {
+	if i < p.from || i >= p.to {
+		return index.Chunk{}, errRow
+	}
+	return p.Index.Chunk(i), nil
+}
+
+// Of an index the rows of the range are enough; one that does not come is an error
+// behind the bytes before it.
+func TestReaderOfAPart(t *testing.T) {
+	data := content()
+	s := newShelf()
+	x := made(t, s, data).Index
+	part := partOfTable{x, 5, 20}
+	start, end := x.Chunk(5).Start, x.Chunk(20).Start
+	for _, tt := range []struct{ off, n, good int64 }{
+		{start, end - start, end - start},
+		{start + 1, 1, 1},
+		{start + 1, end - start, end - start - 1},
+		{start - 1, 10, 0},
+		{end, 1, 0},
+		{end, 0, 0},
+	} {
+		var out bytes.Buffer
+		err := image.Stream(t.Context(), part, s, &out, tt.off, tt.n, image.StreamOptions{InFlight: 3})
+		if whole := tt.good == tt.n; whole != (err == nil) || !whole && !errors.Is(err, errRow) {
+			t.Errorf("%d bytes at %d: %v", tt.n, tt.off, err)
+		}
+		if !bytes.Equal(out.Bytes(), data[tt.off:tt.off+tt.good]) {
+			t.Errorf("%d bytes at %d: %d come, want %d", tt.n, tt.off, out.Len(), tt.good)
 		}
 	}
 }

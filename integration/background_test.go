@@ -4,7 +4,6 @@ package integration
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -17,47 +16,6 @@ import (
 
 	"caravel/internal/origin"
 )
-
-// A statsFile is what --stats-file writes, as far as tests look at it.
-type statsFile struct {
-	Images []struct {
-		Image, Sidecar string
-		Chunks         int
-		WholeIndex     bool
-		Materialised   *bool
-		Readers        map[string]struct{ Memory, Zeros, File, Store, Waits, Bytes int64 }
-		Profile        struct{ Wanted, Fetched, Present, Failed int64 }
-		Sweep          struct {
-			Fetched int64
-			Full    bool
-		}
-	}
-	Memory struct {
-		Budget, Bytes int64
-		Hinted        struct {
-			Profile struct{ Fetched, Used, Wasted int64 }
-		}
-	}
-	Disk *struct {
-		Dir                                        string
-		Budget, Bytes, Hits, Misses, Kept, Evicted int64
-	}
-	Origins []struct {
-		Where   string
-		Classes map[string]struct{ Requests, Chunks, Stored, Plain int64 }
-	}
-}
-
-// statsOf reads it.
-func statsOf(t *testing.T, path string) statsFile {
-	t.Helper()
-	d := json.NewDecoder(bytes.NewReader(read(t, path)))
-	var s statsFile
-	if err := d.Decode(&s); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 // readsAt reads 4 KiB at some offsets of a file, and has the kernel not read
 // ahead.
@@ -392,43 +350,5 @@ func TestMaterializeTree(t *testing.T) {
 			same(t, dir+"/large", p.source+"/large") // by whatever way is there now
 		}
 		m.ends(syscall.SIGTERM, soon)
-	}
-}
-
-// TestStats prints the same for people.
-func TestStats(t *testing.T) {
-	p := packTree(t, caravel, smallFiles(t), "--chunk-size=64K")
-	o := serveDir(t, p.dir, origin.Options{})
-	stats := p.path("stats.json")
-	m, dir := mountedTree(t, "--no-sweep", "--cache-dir", t.TempDir(), "--stats", "--stats-file", stats, o.URL()+"/tree.caidx")
-	same(t, dir+"/large", p.source+"/large")
-	m.ends(syscall.SIGTERM, soon)
-	s := statsOf(t, stats)
-	// What was read ahead may have been on its way at the end.
-	var requests, chunks int64
-	for _, origin := range s.Origins {
-		for _, c := range origin.Classes {
-			requests += c.Requests
-			chunks += c.Chunks
-		}
-	}
-	_, came := asked(o)
-	switch {
-	case len(s.Images) != 1 || len(s.Origins) != 1 || s.Disk == nil:
-		t.Fatalf("%+v", s)
-	case s.Images[0].Image != o.URL()+"/tree.caidx" || s.Images[0].Sidecar != "used" || !s.Images[0].WholeIndex || s.Images[0].Materialised != nil:
-		t.Errorf("image: %+v", s.Images[0])
-	case s.Images[0].Readers["demand"].Bytes < 3<<20:
-		t.Errorf("readers: %+v", s.Images[0].Readers)
-	case s.Disk.Kept < chunks || s.Disk.Misses < chunks:
-		t.Errorf("disk: %+v, %d chunks came", s.Disk, chunks)
-	}
-	if requests < came || chunks == 0 || chunks > came || s.Origins[0].Where != o.URL()+"/default.castr" {
-		t.Errorf("origin: %+v, %d chunks were asked for", s.Origins[0], came)
-	}
-	for _, want := range []string{"image " + o.URL() + "/tree.caidx: ", "sidecar used", "chunks read", "demand", "cache on disk: ", "origin " + o.URL(), "requests"} {
-		if !strings.Contains(m.stderr.String(), want) {
-			t.Errorf("does not print %q:\n%s", want, m.stderr)
-		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"caravel/chunker"
 	"caravel/feature"
@@ -56,6 +57,51 @@ func hugeIndex(t *testing.T, dir string) []byte {
 	return image
 }
 
+// slowly serves a folder, of whose index no more than the first three answers come
+// while silent is true.
+func slowly(t *testing.T, dir string, asked *atomic.Int64, silent *atomic.Bool) *origin.Origin {
+	t.Helper()
+	return serveDir(t, dir, origin.Options{Faults: func(_ int64, path string) origin.Fault {
+		if path == "/disk.caibx" && asked.Add(1) > 3 && silent.Load() {
+			return origin.Fault{Kind: origin.Hang}
+		}
+		return origin.Fault{}
+	}})
+}
+
+// TestCatOfAHugeIndex prints parts of an image whose index does not come to its end,
+// and keeps nothing on its word; of one that does come, what is asked for.
+func TestCatOfAHugeIndex(t *testing.T) {
+	dir := t.TempDir()
+	data := hugeIndex(t, dir)
+	var asked atomic.Int64
+	var silent atomic.Bool
+	o := slowly(t, dir, &asked, &silent)
+	silent.Store(true)
+	cache := t.TempDir()
+	for _, part := range []struct{ off, n int }{{0, 1}, {1000, 5000}, {30 << 20, 4096}, {len(data) - 10, 0}} {
+		asked.Store(0)
+		args := []string{"cat", fmt.Sprintf("--offset=%d", part.off), fmt.Sprintf("--length=%d", part.n), "--cache-dir", cache, o.URL() + "/disk.caibx"}
+		got := within(t, 20*time.Second, args...)
+		want := data[part.off:]
+		if part.n > 0 {
+			want = want[:part.n]
+		}
+		if got.status != 0 || got.stdout != string(want) {
+			t.Errorf("%v: status %d, %d bytes, %s", args, got.status, len(got.stdout), got.stderr)
+		}
+	}
+	if kept, err := filepath.Glob(cache + "/*/*/*"); err != nil || len(kept) > 0 {
+		t.Errorf("with a part of the index %v is kept, %v", kept, err)
+	}
+	silent.Store(false)
+	const last = 1 << 20
+	end := must(t, caravel, "cat", fmt.Sprintf("--offset=%d", len(data)-last), "--cache-dir", cache, o.URL()+"/disk.caibx")
+	if end != string(data[len(data)-last:]) {
+		t.Errorf("the end: %d bytes, not the %d that belong there", len(end), last)
+	}
+}
+
 // TestHugeIndex reads an image whose index is not here yet, and keeps nothing on
 // disk until it is.
 func TestHugeIndex(t *testing.T) {
@@ -63,12 +109,7 @@ func TestHugeIndex(t *testing.T) {
 	data := hugeIndex(t, dir)
 	var asked atomic.Int64
 	var silent atomic.Bool
-	o := serveDir(t, dir, origin.Options{Faults: func(_ int64, path string) origin.Fault {
-		if path == "/disk.caibx" && asked.Add(1) > 3 && silent.Load() {
-			return origin.Fault{Kind: origin.Hang}
-		}
-		return origin.Fault{}
-	}})
+	o := slowly(t, dir, &asked, &silent)
 	cache, stats := t.TempDir(), filepath.Join(dir, "stats.json")
 	args := []string{"--cache-dir", cache, "--stats-file", stats, "--record", filepath.Join(dir, "recorded"), o.URL() + "/disk.caibx"}
 

@@ -23,7 +23,7 @@ import (
 
 // oneInTen has one answer in ten go wrong, in five ways. An index whose bytes are
 // others nobody can tell from another index, and one that does not come keeps
-// nothing waiting but its command.
+// nothing waiting but its command: TestFaultsBesideChunks has these.
 func oneInTen(seed uint64) origin.Faults {
 	odds := func(kind origin.Kind) origin.Odds {
 		return origin.Odds{Chance: 0.02, Fault: origin.Fault{Kind: kind, Status: 503}, Within: 4000}

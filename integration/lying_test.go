@@ -106,6 +106,10 @@ func TestLyingSidecars(t *testing.T) {
 				t.Errorf("stat: status %d, %s%s", r.status, r.stdout, r.stderr)
 			}
 
+			if name == "target" || name == "set-id" {
+				believed(t, url, lie.entry, filepath.Join(other, lie.entry))
+			}
+
 			// The background finds out, too.
 			m, dir := mountedTree(t, "--cache-dir", cache, url)
 			eventually(t, "it is said", func() bool { return strings.Contains(m.stderr.String(), "sidecar is not used") })
@@ -126,6 +130,26 @@ func TestLyingSidecars(t *testing.T) {
 			}
 		})
 	}
+}
+
+// believed mounts without a background, where a sidecar's word is shown, as the
+// documents say, until somebody opens the file.
+func believed(t *testing.T, url, entry, told string) {
+	t.Helper()
+	m, dir := mountedTree(t, "--no-sweep", url)
+	got, err := lookAt(filepath.Join(dir, entry))
+	if want, told := lookAt(told); err != nil || told != nil || !got.same(want) {
+		t.Errorf("without a background it shows %+v, %v, want %+v, %v", got, err, want, told)
+	}
+	if said := m.stderr.String(); said != "" {
+		t.Errorf("without a background it says %s", said)
+	}
+	if got.mode.IsRegular() {
+		if _, err := os.ReadFile(filepath.Join(dir, entry)); !isEIO(err) {
+			t.Errorf("it is opened: %v, want an I/O error", err)
+		}
+	}
+	m.ends(syscall.SIGTERM, soon)
 }
 
 // replaced puts something else in the place of a file.

@@ -139,6 +139,44 @@ func TestOpeningATreeWithoutSidecar(t *testing.T) {
 	wantAsked(t, "list", o, 0, "/tree.caidx")
 }
 
+// TestOpeningALocalIndex of a tree whose chunks are on a server walks it once; with a
+// sidecar beside it, that is compared once.
+func TestOpeningALocalIndex(t *testing.T) {
+	for _, flag := range []string{"--no-tree", "--no-sync"} { // with the latter there is a sidecar
+		p := packTree(t, caravel, smallFiles(t), "--chunk-size=64K", flag)
+		o := serveDir(t, p.dir, origin.Options{})
+		cache := t.TempDir()
+		args := []string{"--cache-dir", cache, "--store", o.URL() + "/default.castr"}
+		m, dir := mountedTree(t, append(args, p.index)...)
+		all := listed(t, dir)
+		eventually(t, "what is found out is kept", func() bool {
+			found, err := filepath.Glob(cache + "/files/found/*.right")
+			return err == nil && len(found) == 1
+		})
+		m.ends(syscall.SIGTERM, soon)
+
+		copied := filepath.Join(t.TempDir(), "copy.caidx")
+		must(t, "cp", p.index, copied)
+		if flag != "--no-tree" {
+			must(t, "cp", p.index+".tree", copied+".tree")
+		}
+		o.Reset()
+		stats := p.path("stats.json")
+		fresh := t.TempDir() // without the chunks
+		must(t, "cp", "-a", cache, fresh+"/cache")
+		must(t, "sh", "-c", "rm -r "+fresh+"/cache/chunks/*")
+		m, dir = mountedTree(t, "--cache-dir", fresh+"/cache", args[2], args[3], "--no-sweep", "--stats-file", stats, copied)
+		if got := listed(t, dir); got != all {
+			t.Errorf("%s: the second time it lists\n%s", flag, got)
+		}
+		wantAsked(t, flag+": the second time", o, 0)
+		m.ends(syscall.SIGTERM, soon)
+		if s := statsOf(t, stats); s.Images[0].Sidecar != "used" {
+			t.Errorf("%s: the second time the sidecar is %s", flag, s.Images[0].Sidecar)
+		}
+	}
+}
+
 // TestOpeningAnotherVersion takes the side files of the new index, and none of
 // the one before.
 func TestOpeningAnotherVersion(t *testing.T) {

@@ -17,7 +17,7 @@
 //
 // [Sweep] fetches what is left of an image, behind everything else, to where it
 // is kept. What each of them was good for is in [Stats], [ReplayStats],
-// [SweepStats] and, as far as memory can tell, [Hinted].
+// [SweepStats], [Swept] and, as far as memory can tell, [Hinted].
 //
 // # Read-ahead
 //

@@ -124,7 +124,9 @@ func (c *cachedImage) sweep() {
 		Progress: c.noteSweep,
 		Log:      c.from.log,
 	}
-	s, err := prefetch.Sweep(c.life, prefetch.Keeping(c.Image), opt)
+	keeping := prefetch.NewSwept(prefetch.Keeping(c.Image))
+	c.sweeping.Store(keeping)
+	s, err := prefetch.Sweep(c.life, keeping, opt)
 	c.noteSweep(s)
 	if err != nil || file == nil {
 		return // we end

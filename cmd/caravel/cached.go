@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"caravel/blockcache"
 	"caravel/index"
@@ -19,6 +20,8 @@ type cachedImage struct {
 	from     *lazyOpener
 	recorder *prefetch.Recorder // nil: nothing is recorded
 	files    *treeFiles         // the materialised ones of a tree; nil: none are
+
+	sweeping atomic.Pointer[prefetch.Swept] // nil: nothing is swept, or not yet
 
 	used func() // tells the cache on disk how much the materialised file takes
 
@@ -39,9 +42,13 @@ func (o *lazyOpener) cache(src *openedImage) *cachedImage {
 	c := &cachedImage{src: src, from: o, index: src.Index, used: func() {}}
 	c.life, c.end = context.WithCancel(context.Background())
 	opt := blockcache.Options{Memory: o.memory, Kept: src.kept, Log: o.log}
+	opt.Touched = func(row int) { c.sweeping.Load().Touch(row) }
 	if o.lazy.record != "" {
 		c.recorder = prefetch.NewRecorder(src.Table.Len())
-		opt.Touched = c.recorder.Touch
+		opt.Touched = func(row int) {
+			c.recorder.Touch(row)
+			c.sweeping.Load().Touch(row)
+		}
 	}
 	c.Image = blockcache.New(src.Table, src.store, opt)
 	o.mu.Lock()

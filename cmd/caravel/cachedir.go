@@ -33,7 +33,7 @@ func diskFlags(opt *diskOptions) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name:        "cache-dir",
-			Usage:       "keep what comes over a network in `DIR`, for all images and runs; none: nowhere",
+			Usage:       "keep what comes over a network in `DIR`, for all images and runs, but for chunks of what is read whole and once (extract, cat, digest, mtree); none: nowhere",
 			DefaultText: usualCacheDir(),
 			EnvVars:     []string{"CARAVEL_CACHE_DIR"},
 			Destination: &opt.dir,
@@ -43,7 +43,7 @@ func diskFlags(opt *diskOptions) []cli.Flag {
 			Usage: "let the folder of --cache-dir grow to `SIZE`; what was not used for longest gives way",
 			Value: sizeValue(&opt.size),
 		},
-		newSwitch("offline", "ask for nothing over a network: what is kept has to do", &opt.offline),
+		newSwitch("offline", "ask for nothing over a network: what is kept has to do, a sidecar as it is", &opt.offline),
 	}
 }
 

@@ -29,7 +29,8 @@ func catCommand() *cli.Command {
 		Usage:     "print an image or a part of it",
 		ArgsUsage: "INDEX [FILE]",
 		Description: `Writes the bytes of an image to standard output or FILE. Only the chunks that
-hold them are fetched.
+hold them are fetched, and of a large index behind a network, for a part of an image,
+only what says which these are, as far as the index is not pinned.
 
 ` + examples(
 			"caravel cat http://host/disk.caibx > disk.img",
@@ -73,15 +74,18 @@ func catTo(ctx context.Context, std streams, in, out string, opt catOptions) err
 }
 
 // catImage prints what there is of the range. As in desync, a length that goes
-// beyond the end is an error, after the bytes that there are.
+// beyond the end is an error, after the bytes that there are. Of a large index, a
+// part is enough for a part of the image.
 func catImage(ctx context.Context, std streams, in string, opt catOptions) error {
 	from := newOpener(std, opt.source, opt.log.logger(std.err))
 	defer from.Close()
-	img, err := from.image(ctx, in, reading{once: opt.offset == 0 && opt.length == 0})
+	whole := opt.offset == 0 && opt.length == 0
+	img, err := from.image(ctx, in, reading{once: whole, partial: !whole})
 	if err != nil {
 		return err
 	}
-	size := img.Index.Size()
+	defer img.fillMeanwhile(ctx)()
+	size := img.Table.Size()
 	if opt.offset > size {
 		return fmt.Errorf("%s: offset %d is behind the end, at %d", in, opt.offset, size)
 	}
@@ -89,7 +93,7 @@ func catImage(ctx context.Context, std streams, in string, opt catOptions) error
 	if opt.length > 0 {
 		n = min(n, opt.length)
 	}
-	err = image.Stream(ctx, img.Index, img.store, std.out, opt.offset, n, image.StreamOptions{InFlight: opt.source.workers})
+	err = image.Stream(ctx, img.Table, img.store, std.out, opt.offset, n, image.StreamOptions{InFlight: opt.source.workers})
 	if err == nil && n < opt.length {
 		err = fmt.Errorf("%s: the image ends at %d, %d bytes before what was asked for", in, size, opt.length-n)
 	}

@@ -106,7 +106,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 		&cli.StringFlag{
 			Name:        "cache",
 			Aliases:     []string{"c"},
-			Usage:       "keep what is fetched in `STORE`, for good, and look there first",
+			Usage:       "keep what is fetched in `STORE`, for good, and look there first; a chunk's time says, to the hour, when it was last read there",
 			Destination: &opt.cache,
 		},
 		&cli.GenericFlag{

@@ -40,7 +40,7 @@ func lazyServerFlags(opt *lazyOptions) []cli.Flag {
 func quietLazyFlags(opt *lazyOptions) []cli.Flag {
 	opt.profile = profileAuto
 	return slices.Concat([]cli.Flag{
-		newSwitch("no-sweep", "do not fetch in the background the rest of the image, nor the names of a tree", &opt.noSweep),
+		newSwitch("no-sweep", "do not fetch in the background the rest of the image, nor the names of a tree; those, attributes and links are believed of a sidecar then, until a file is opened", &opt.noSweep),
 		&cli.GenericFlag{Name: "sweep-rate", Usage: "fetch at most `SIZE` bytes of the image a second in the background; a tree's files that are materialised come as the link carries", DefaultText: "what the link carries", Value: sizeValue(&opt.sweepRate)},
 		newSwitch("metered", "bytes cost money: as --no-sweep, with little read-ahead", &opt.metered),
 		&cli.StringFlag{Name: "record", Usage: "write what is touched, in its order, to the profile `FILE`", Destination: &opt.record},

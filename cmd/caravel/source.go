@@ -139,6 +139,7 @@ type openedImage struct {
 	store    store.Store                     // verifies
 	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
+	caches   cacheHits                       // what these had
 	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
 	shut     atomic.Bool                     // nothing is kept, for now
 	once     bool                            // all of it passes by, once: only what the user has named keeps it
@@ -159,7 +160,31 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	// Nothing is kept on the word of an index that is not checked to its end.
 	img.shut.Store(c.Index == nil)
 	img.once = as.once
-	return img, o.openStores(img)
+	if err := o.openStores(img); err != nil || !img.remote || len(as.sides) == 0 {
+		return img, err
+	}
+	disk, err := o.openDisk()
+	c.KeepFound(disk)
+	return img, err
+}
+
+// fillMeanwhile brings what is not here of the index, all of which has to be checked
+// before a chunk is kept on its word. stop ends that.
+func (i *openedImage) fillMeanwhile(ctx context.Context) (stop func()) {
+	if i.Index != nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var filling sync.WaitGroup
+	filling.Go(func() {
+		if _, err := i.Fill(ctx); err == nil {
+			i.shut.Store(false)
+		}
+	})
+	return func() {
+		cancel()
+		filling.Wait()
+	}
 }
 
 // index reads an index without opening a store.

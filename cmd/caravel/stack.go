@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"caravel/catalog"
 	"caravel/store"
@@ -51,7 +54,25 @@ func (o *opener) openStores(img *openedImage) error {
 	if img.kept != nil && len(here) > 0 {
 		img.kept = append(here, img.kept)
 	}
-	return o.behindNamed(img)
+	if err := o.behindNamed(img); err != nil {
+		return err
+	}
+	img.store = witness{img.store, img.Doubt}
+	return nil
+}
+
+// A witness is told when there is no chunk that an index names, or another one.
+type witness struct {
+	store.Store
+	doubt func()
+}
+
+func (w witness) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
+	c, err := w.Store.Get(ctx, want)
+	if err != nil && store.Final(err) && !errors.Is(err, store.ErrRefused) {
+		w.doubt()
+	}
+	return c, err
 }
 
 // behindDisk puts the cache on disk in front of a store behind a network. What
@@ -68,34 +89,57 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 		return s, err
 	}
 	img.kept, img.room = disk, disk.Room
-	return store.Cache(gated(disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
+	return store.Cache(gated(disk, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
+
+// renewNamed is how old a chunk in the store of --cache may be before a read
+// makes it new again. That store does not evict, but who tidies it up may go by the
+// time; an hour is little for them, and a chunk that is read all day long costs a
+// write an hour.
+const renewNamed = time.Hour
 
 // behindNamed puts the store of --cache in front.
 func (o *opener) behindNamed(img *openedImage) error {
 	if o.opt.cache == "" {
 		return nil
 	}
-	near, err := open.Writer(o.opt.cache, open.Options{})
+	near, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed})
 	if err != nil {
 		return err
 	}
-	img.store = store.Cache(gated(near, img.shut.Load), img.store, o.log)
+	img.store = store.Cache(gated(near, &img.caches.named, img.shut.Load), img.store, o.log)
 	img.kept, img.room = near, nil // it never evicts, so there is no limit
 	return nil
 }
 
-// gated is a cache into which nothing comes while it is shut.
-func gated(w store.Writer, shut func() bool) store.Writer {
+// cacheHits counts the chunks that an image's caches had.
+type cacheHits struct{ named, disk hits }
+
+// hits are counted by class.
+type hits [store.Classes]atomic.Int64
+
+// gated is a cache into which nothing comes while it is shut. It counts what comes
+// out.
+func gated(w store.Writer, count *hits, shut func() bool) store.Writer {
+	g := gate{w, count, shut}
 	if k, ok := w.(store.Keeper); ok {
-		return keeperGate{k, shut}
+		return keeperGate{g, k}
 	}
-	return gate{w, shut}
+	return g
 }
 
 type gate struct {
 	store.Writer
-	shut func() bool
+	count *hits
+	shut  func() bool
+}
+
+func (g gate) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
+	c, err := g.Writer.Get(ctx, want)
+	if err == nil {
+		g.count[want.Class].Add(1)
+	}
+	return c, err
 }
 
 func (g gate) Put(ctx context.Context, c *store.Chunk) error {
@@ -106,19 +150,15 @@ func (g gate) Put(ctx context.Context, c *store.Chunk) error {
 }
 
 type keeperGate struct {
-	store.Keeper
-	shut func() bool
-}
-
-func (g keeperGate) Put(ctx context.Context, c *store.Chunk) error {
-	return gate{g.Keeper, g.shut}.Put(ctx, c)
+	gate
+	keeper store.Keeper
 }
 
 func (g keeperGate) Keep(c *store.Chunk) error {
 	if g.shut() {
 		return nil
 	}
-	return g.Keeper.Keep(c)
+	return g.keeper.Keep(c)
 }
 
 // keepers are all the stores in which a chunk outlives this process.

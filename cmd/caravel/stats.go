@@ -32,9 +32,10 @@ type imageReport struct {
 	Sidecar      string               `json:"sidecar"`                // none, used or dropped
 	Materialised *bool                `json:"materialised,omitempty"` // whether to its end; nil: it is not to be
 	Readers      map[string]tiers     `json:"readers"`                // by class
+	Caches       map[string]cached    `json:"caches"`                 // by class, of what readers call the store
 	ReadAhead    prefetch.Stats       `json:"readAhead"`
 	Profile      prefetch.ReplayStats `json:"profile"`
-	Sweep        prefetch.SweepStats  `json:"sweep"`
+	Sweep        swept                `json:"sweep"`
 }
 
 // tiers says where the chunks came from that readers of a class touched, and
@@ -47,6 +48,20 @@ type tiers struct {
 	Waits  int64   `json:"waits"`
 	Waited float64 `json:"waited"`
 	Bytes  int64   `json:"bytes"`
+}
+
+// cached says how many chunks came from caches that outlive the process; all others
+// of the class came from an origin.
+type cached struct {
+	Named int64 `json:"named"` // that of --cache
+	Disk  int64 `json:"disk"`  // that of --cache-dir
+}
+
+// swept says what a sweep has done, and how many of the chunks that it fetched were
+// read since.
+type swept struct {
+	prefetch.SweepStats
+	Read int64 `json:"read"`
 }
 
 type memoryReport struct {
@@ -77,6 +92,7 @@ type originReport struct {
 	P95       float64            `json:"p95"`
 	Hedges    int64              `json:"hedges"`
 	HedgesWon int64              `json:"hedgesWon"`
+	MadeWay   int64              `json:"madeWay"` // requests of the background that were given up for a reader's
 	Classes   map[string]fetches `json:"classes"` // those for which something was done
 }
 
@@ -128,6 +144,7 @@ func (c *cachedImage) report() imageReport {
 		WholeIndex: c.whole() != nil,
 		Sidecar:    c.src.sidecarState(),
 		Readers:    map[string]tiers{},
+		Caches:     c.src.caches.report(),
 		ReadAhead:  c.src.ahead.Stats(),
 	}
 	for class := range store.Classes {
@@ -141,8 +158,18 @@ func (c *cachedImage) report() imageReport {
 	if file != nil {
 		r.Materialised = new(c.complete || file.Complete())
 	}
-	r.Profile, r.Sweep = c.replayed, c.swept
+	r.Profile, r.Sweep = c.replayed, swept{c.swept, c.sweeping.Load().Read()}
 	return r
+}
+
+func (h *cacheHits) report() map[string]cached {
+	all := map[string]cached{}
+	for class := range store.Classes {
+		if n := (cached{Named: h.named[class].Load(), Disk: h.disk[class].Load()}); n != (cached{}) {
+			all[store.Class(class).String()] = n
+		}
+	}
+	return all
 }
 
 func tiersOf(s blockcache.Stats) tiers {
@@ -163,7 +190,7 @@ func diskReportOf(c *diskcache.Cache) *diskReport {
 func originOf(where string, s fetch.Stats) originReport {
 	o := originReport{
 		Where: where, Window: s.Window, InFlight: s.InFlight, Queued: s.Queued,
-		Latency: s.Latency.Seconds(), P95: s.P95.Seconds(), Hedges: s.Hedges, HedgesWon: s.HedgesWon,
+		Latency: s.Latency.Seconds(), P95: s.P95.Seconds(), Hedges: s.Hedges, HedgesWon: s.HedgesWon, MadeWay: s.MadeWay,
 		Classes: map[string]fetches{},
 	}
 	for class, n := range s.Class {

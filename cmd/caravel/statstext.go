@@ -80,14 +80,25 @@ func (r imageReport) print(b *strings.Builder) {
 			}
 		}
 	})
-	table(b, "background", "fetched", "there before", "left out")(func(row func(...any)) {
-		row("profile", r.Profile.Fetched, r.Profile.Present, r.Profile.NoRoom+r.Profile.Failed)
-		row("sweep", r.Sweep.Fetched, r.Sweep.Present, r.Sweep.Left)
+	if len(r.Caches) > 0 {
+		table(b, "from caches", "--cache", "cache on disk")(func(row func(...any)) {
+			for class := range store.Classes {
+				name := store.Class(class).String()
+				if n, ok := r.Caches[name]; ok {
+					row(name, n.Named, n.Disk)
+				}
+			}
+		})
+	}
+	table(b, "background", "fetched", "read since", "there before", "left out")(func(row func(...any)) {
+		row("profile", r.Profile.Fetched, "", r.Profile.Present, r.Profile.NoRoom+r.Profile.Failed)
+		row("sweep", r.Sweep.Fetched, r.Sweep.Read, r.Sweep.Present, r.Sweep.Left)
 	})
 }
 
 func (o originReport) print(b *strings.Builder) {
-	fmt.Fprintf(b, "origin %s: %d at once, latency %s, 95 in 100 within %s, %d asked twice\n", o.Where, o.Window, seconds(o.Latency), seconds(o.P95), o.Hedges)
+	fmt.Fprintf(b, "origin %s: %d at once, latency %s, 95 in 100 within %s, %d asked twice, %d made way for a reader\n",
+		o.Where, o.Window, seconds(o.Latency), seconds(o.P95), o.Hedges, o.MadeWay)
 	table(b, "fetched", "requests", "chunks", "bytes", "of the image", "joined", "cancelled", "retries", "failed")(func(row func(...any)) {
 		for class := range store.Classes {
 			name := store.Class(class).String()

@@ -78,6 +78,7 @@ func comparisons() []comparison {
 		{"wan-odd", wan, (*setting).wanOdd},
 		{"wan-profile", wan, (*setting).wanProfile},
 		{"wan-local", wan, (*setting).wanLocal},
+		{"wan-huge", (*setting).prepareHuge, (*setting).wanHuge},
 	}
 }
 

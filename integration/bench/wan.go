@@ -43,6 +43,7 @@ type mountedProgram struct {
 	cmd   *exec.Cmd
 	dir   string
 	began time.Time // when it was started
+	most  int64     // memory, in bytes; set when it ends
 	said  bytes.Buffer
 }
 
@@ -74,6 +75,7 @@ func (s *setting) mountBy(args ...string) (*mountedProgram, error) {
 // end unmounts and returns what the program says against that. A peer's status
 // is no figure.
 func (m *mountedProgram) end() error {
+	m.most = mostMemory(m.cmd.Process.Pid)
 	err := m.cmd.Process.Signal(syscall.SIGTERM)
 	return errors.Join(err, ignoreExit(m.cmd.Wait()))
 }
@@ -92,8 +94,20 @@ func (m *mountedProgram) processor() float64 {
 }
 
 // peak is its most memory, in MiB.
-func (m *mountedProgram) peak() int64 {
-	return m.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+func (m *mountedProgram) peak() int64 { return m.most >> 20 }
+
+// mostMemory is the most that a process has had, in bytes; 0 if it has ended. Of a
+// child, what rusage says begins with its parent's.
+func mostMemory(pid int) (n int64) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &n); err != nil {
+		return 0
+	}
+	return n << 10
 }
 
 // runsOf is how often a program does its work: a peer, which may take a minute,

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"caravel/store"
 )
@@ -27,6 +28,12 @@ type Options struct {
 	Mode   fs.FileMode // of new objects, before the umask; 0: 0666, casync's chunks have 0444
 	Sync   bool        // Put returns when the object would survive a power cut; else call Sync
 	Follow bool        // read through symbolic links; else they count as missing, as casync's chunks do
+
+	// Renew has the time of an object say when it was last read, to within Renew: one
+	// that is opened and older gets the time of now. 0: objects keep the time when
+	// they were written. Who removes what was not in use for a while has to allow for
+	// Renew, as a time that is right to the moment would cost a write for every read.
+	Renew time.Duration
 }
 
 // A Dir is a directory of objects. Its methods may be called from many

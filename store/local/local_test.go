@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"caravel/store"
 	"caravel/store/local"
@@ -322,4 +323,61 @@ func BenchmarkGet(b *testing.B) {
 			}
 		})
 	}
+}
+
+// TestRenew: the time of an object that is read becomes that of now, once it is old
+// enough, and with that right only.
+func TestRenew(t *testing.T) {
+	const hour = time.Hour
+	tests := []struct {
+		name string
+		opt  local.Options
+		age  time.Duration
+		made bool // new
+	}{
+		{"old", local.Options{Renew: hour}, 25 * hour, true},
+		{"an hour old", local.Options{Renew: hour}, hour, true},
+		{"recent", local.Options{Renew: hour}, hour / 2, false},
+		{"of tomorrow", local.Options{Renew: hour}, -24 * hour, false},
+		{"not asked for", local.Options{}, 25 * hour, false},
+	}
+	for _, tt := range tests {
+		dir := fill(t, map[string][]byte{"ab/chunk": []byte("bytes")})
+		path := filepath.Join(dir, "ab", "chunk")
+		was := time.Now().Add(-tt.age)
+		if err := os.Chtimes(path, was, was); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o444); err != nil { // as chunks are
+			t.Fatal(err)
+		}
+		d := local.New(dir, tt.opt)
+		if _, err := d.Stat(t.Context(), "ab/chunk"); err != nil {
+			t.Error(err)
+		}
+		if age := ageOf(t, path); (age - tt.age).Abs() > time.Minute {
+			t.Errorf("%s: looked at, it is %v old, want %v", tt.name, age, tt.age)
+		}
+		body, _, err := d.Open(t.Context(), "ab/chunk", store.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Close()
+		want := tt.age
+		if tt.made {
+			want = 0
+		}
+		if age := ageOf(t, path); (age - want).Abs() > time.Minute {
+			t.Errorf("%s: read, it is %v old, want %v", tt.name, age, want)
+		}
+	}
+}
+
+func ageOf(t *testing.T, path string) time.Duration {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return time.Since(fi.ModTime())
 }

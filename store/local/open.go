@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"caravel/store"
 )
@@ -22,11 +23,20 @@ func (d *Dir) Open(ctx context.Context, name string, r store.Range) (io.ReadClos
 		f.Close()
 		return nil, store.Info{}, failed(path, fmt.Errorf("offset %d, length %d: not in its %d bytes", r.Off, r.Len, info.Size))
 	}
+	d.renew(path, info.ModTime)
 	left := info.Size - r.Off
 	if r.Len > 0 {
 		left = min(left, r.Len)
 	}
 	return &body{f: f, path: path, off: r.Off, left: left}, info, nil
+}
+
+// renew gives an object that is in use the time of now, if it is due. It need not
+// work: others' objects can be read, and a disk that takes no writes.
+func (d *Dir) renew(path string, was time.Time) {
+	if d.opt.Renew > 0 && time.Since(was) >= d.opt.Renew {
+		_ = touch(path)
+	}
 }
 
 // readFile is what a body needs of a file.

@@ -35,6 +35,7 @@ type Options struct {
 
 	Stdin   io.Reader     // what - stands for; nil: os.Stdin
 	Timeout time.Duration // how long Read, Reader and At try to get something; 0: 60 s; < 0: for ever
+	Renew   time.Duration // of a Writer's folder: as in local.Options; 0: never
 	Memory  int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
 }
 

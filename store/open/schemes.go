@@ -107,12 +107,12 @@ func localObject(path func(string) (string, error)) func(string, Options) (store
 }
 
 func localFolder(path func(string) (string, error)) func(string, Options) (store.Blobs, error) {
-	return func(location string, _ Options) (store.Blobs, error) {
+	return func(location string, opt Options) (store.Blobs, error) {
 		p, err := path(location)
 		if err != nil {
 			return nil, err
 		}
-		return local.New(p, local.Options{Mode: 0o444}), nil
+		return local.New(p, local.Options{Mode: 0o444, Renew: opt.Renew}), nil
 	}
 }
 
