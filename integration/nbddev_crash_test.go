@@ -90,7 +90,7 @@ func testNBDKilled(t *testing.T) {
 	need(t, "fio")
 	args := []string{"--timeout=1s", fioImage(t), filepath.Join(t.TempDir(), "link")}
 	server, device := nbdAttached(t, args...)
-	f := startFio(t, device, 16)
+	f := startFio(t, 16, "--filename="+device, "--direct=1", "--ioengine=psync")
 	kills := times(3, 50)
 	for range kills {
 		f.goOn()

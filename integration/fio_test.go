@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,8 +19,8 @@ import (
 // 8 MiB of them, with which every job of a reader begins anew at the end.
 var fioSums = []string{"--name=r", "--bs=4k", "--size=8m", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0"}
 
-// fioReaders are jobs of fio that read a device past the page cache, each here and
-// there, and check every block, until they are told to end.
+// fioReaders are jobs of fio that read, each here and there, and check every block,
+// until they are told to end.
 type fioReaders struct {
 	*daemon
 	jobs   int
@@ -34,17 +35,17 @@ func fioImage(t *testing.T) string {
 	return image
 }
 
-func startFio(t *testing.T, device string, jobs int) *fioReaders {
+// startFio starts the jobs; what they read from is in from.
+func startFio(t *testing.T, jobs int, from ...string) *fioReaders {
 	t.Helper()
 	f := &fioReaders{jobs: jobs, report: filepath.Join(t.TempDir(), "report")}
-	f.daemon = start(t, "fio", append(fioSums, "--filename="+device, "--readonly", "--direct=1", "--rw=randread",
-		"--ioengine=psync", "--thread", fmt.Sprintf("--numjobs=%d", jobs), "--time_based", "--runtime=2h",
-		"--thinktime=2ms", // leaves the machine time for others
-		"--disk_util=0", "--output-format=json", "--output="+f.report)...)
+	f.daemon = start(t, "fio", slices.Concat(fioSums, from, []string{"--readonly", "--rw=randread", "--thread",
+		fmt.Sprintf("--numjobs=%d", jobs), "--time_based", "--runtime=2h", "--thinktime=2ms", // leaves the machine time for others
+		"--disk_util=0", "--output-format=json", "--output=" + f.report})...)
 	return f
 }
 
-// goOn waits until each job has read more.
+// goOn waits until each job has read more of a device.
 func (f *fioReaders) goOn() {
 	f.t.Helper()
 	const some = 5 * 4096
