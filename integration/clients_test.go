@@ -115,7 +115,7 @@ func nbdinfo(t *testing.T, uri string, d *disk) {
 func nbdcopy(t *testing.T, uri string, d *disk) {
 	need(t, "nbdcopy")
 	out := filepath.Join(t.TempDir(), "out")
-	for _, conns := range []string{"1", "4"} {
+	for _, conns := range []string{"1", "8"} {
 		must(t, "nbdcopy", "--connections="+conns, uri, out)
 		holds(t, out, d.data)
 	}

@@ -3,9 +3,11 @@
 package integration
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -22,16 +24,21 @@ import (
 // pki makes a folder as libnbd and qemu want it, for both ends: the certificate of
 // an authority, and certificate and key of a server, which is localhost, and of a
 // client.
-func pki(t *testing.T) string {
+func pki(t *testing.T) string { return pkiOf(t, ellipticKey(t), func(*x509.Certificate) {}) }
+
+func ellipticKey(t *testing.T) crypto.Signer {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// pkiOf is pki with a client whose key and certificate are to be like this.
+func pkiOf(t *testing.T, clientKey crypto.Signer, change func(client *x509.Certificate)) string {
 	t.Helper()
 	dir := t.TempDir()
-	key := func() *ecdsa.PrivateKey {
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return k
-	}
 	put := func(name, kind string, der []byte, err error) {
 		if err != nil {
 			t.Fatal(err)
@@ -42,8 +49,8 @@ func pki(t *testing.T) string {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 	}
-	caKey := key()
-	der, err := x509.CreateCertificate(rand.Reader, ca, ca, &caKey.PublicKey, caKey)
+	caKey := ellipticKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
 	put("ca-cert.pem", "CERTIFICATE", der, err)
 	for i, end := range []string{"server", "client"} {
 		cert := &x509.Certificate{
@@ -53,8 +60,13 @@ func pki(t *testing.T) string {
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 			NotBefore:   ca.NotBefore, NotAfter: ca.NotAfter,
 		}
-		k := key()
-		der, err := x509.CreateCertificate(rand.Reader, cert, ca, &k.PublicKey, caKey)
+		k := clientKey
+		if end == "server" {
+			k = ellipticKey(t)
+		} else {
+			change(cert)
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, ca, k.Public(), caKey)
 		put(end+"-cert.pem", "CERTIFICATE", der, err)
 		der, err = x509.MarshalPKCS8PrivateKey(k)
 		put(end+"-key.pem", "PRIVATE KEY", der, err)
@@ -133,6 +145,47 @@ func TestTLSRequired(t *testing.T) {
 	}
 	must(t, "nbdcopy", withTLS(uri, dir), out) // the server goes on
 	server.ends(syscall.SIGINT, soon)
+}
+
+// TestTLSClients shows the server certificates of its authority that are good, or
+// not, for who they are or what they are for.
+func TestTLSClients(t *testing.T) {
+	need(t, "nbdinfo", "qemu-img")
+	d := newDisk(t, 10_000)
+	// With RSA GnuTLS shows a certificate only if it is not told whose it is to be.
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		key    crypto.Signer
+		change func(client *x509.Certificate)
+		served bool
+	}{
+		{"RSA", k, func(*x509.Certificate) {}, true},
+		{"expired", ellipticKey(t), func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, false},
+		{"a server's", ellipticKey(t), func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := pkiOf(t, tt.key, tt.change)
+			server, uri := startNBD(t, "--listen=127.0.0.1:0", "--tls-certificates="+dir, "--tls-required", d.index)
+			host, port, err := net.SplitHostPort(strings.TrimPrefix(uri, "nbds://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []result{
+				run(t, "nbdinfo", withTLS(uri, dir)),
+				run(t, "qemu-img", "info", "--object", "tls-creds-x509,id=t,endpoint=client,dir="+dir,
+					"--image-opts", "driver=nbd,host="+host+",port="+port+",export=disk,tls-creds=t,tls-hostname=localhost"),
+			} {
+				if (r.status == 0) != tt.served {
+					t.Errorf("status %d: %s", r.status, r.stderr)
+				}
+			}
+			server.ends(syscall.SIGTERM, soon)
+		})
+	}
 }
 
 // TestTLSQemu has qemu prove who it is.

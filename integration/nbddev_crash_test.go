@@ -86,15 +86,17 @@ func (j *jobs) end() {
 	j.all.Wait()
 }
 
-// testNBDKilled kills mkdev while 16 jobs read, and starts it again: they go on as
-// if nothing had been. What had been asked is asked again after --timeout and 10 s.
+// testNBDKilled kills mkdev while 16 jobs of fio read, and starts it again: they go
+// on as if nothing had been. What had been asked is asked again after --timeout and
+// 10 s.
 func testNBDKilled(t *testing.T) {
-	image, data := nbdImage(t, 8, 8<<20)
-	args := []string{"--timeout=1s", image, filepath.Join(t.TempDir(), "link")}
+	need(t, "fio")
+	args := []string{"--timeout=1s", fioImage(t), filepath.Join(t.TempDir(), "link")}
 	server, device := nbdAttached(t, args...)
-	j := readers(t, device, data, 16)
-	for range times(3, 50) {
-		j.goOn()
+	f := startFio(t, 16, "--filename="+device, "--direct=1", "--ioengine=psync")
+	kills := times(3, 50)
+	for range kills {
+		f.goOn()
 		server.stop(syscall.SIGKILL)
 		again, where := nbdAttached(t, args...)
 		if where != device {
@@ -102,8 +104,12 @@ func testNBDKilled(t *testing.T) {
 		}
 		server = again
 	}
-	j.goOn()
-	j.end()
+	f.goOn()
+	reads, longest := f.ends()
+	t.Logf("%d kills: %d reads, all right; the longest took %v", kills, reads, longest.Round(time.Millisecond))
+	if limit := 25 * time.Second; longest > limit {
+		t.Errorf("a read took %v, more than %v", longest, limit)
+	}
 	nbdEnds(t, server, device)
 }
 

@@ -48,6 +48,7 @@ func TestNBDDevice(t *testing.T) {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t) })
 		}
 	})
+	t.Run("nbd-client", testNBDClient)
 	t.Run("udev", testNBDUdev)
 }
 
@@ -139,7 +140,7 @@ func testNBDPartitions(t *testing.T) {
 
 // testNBDFileSystems mounts file systems out of images.
 func testNBDFileSystems(t *testing.T) {
-	need(t, "mkfs.ext4", "mksquashfs", "mount")
+	need(t, "mkfs.ext4", "mksquashfs", "mkfs.erofs", "mount")
 	tree := t.TempDir()
 	for i := range 20 {
 		recipe{seed: uint64(i), size: 10_000 * i, kind: "random"}.write(t, filepath.Join(tree, fmt.Sprint(i)))
@@ -147,6 +148,7 @@ func testNBDFileSystems(t *testing.T) {
 	for kind, mkfs := range map[string][]string{
 		"ext4":     {"mkfs.ext4", "-q", "-F", "-b", "1024", "-d", tree, "IMAGE", "8M"},
 		"squashfs": {"mksquashfs", tree, "IMAGE", "-noappend", "-quiet", "-no-progress", "-noI", "-noD", "-noF", "-noX"},
+		"erofs":    {"mkfs.erofs", "IMAGE", tree},
 	} {
 		image := filepath.Join(t.TempDir(), kind)
 		for i := range mkfs {

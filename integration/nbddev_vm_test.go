@@ -8,7 +8,7 @@ import "testing"
 // a machine whose kernel has the driver, and those of a loop device's partitions.
 func TestNBDDeviceInVM(t *testing.T) {
 	t.Parallel() // it waits for the machine most of the time
-	const script = `modprobe nbd && modprobe squashfs && modprobe loop && "$1" -test.v && ` +
+	const script = `modprobe nbd && modprobe squashfs && modprobe erofs && modprobe loop && "$1" -test.v && ` +
 		`"$2" -test.v -test.run '^TestPartitions$' && "$0" -test.v -test.run '^TestNBDDevice$'`
 	inVM(t, []string{"nbddev", "loop"}, script, "TestAttach", "TestReattach", "TestPartitions", "TestNBDDevice")
 }

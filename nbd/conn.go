@@ -34,6 +34,7 @@ type conn struct {
 	// When the sending that is under way, and the payload, must be through if
 	// memory is short, in ns since 1970; 0: there is none.
 	sendBy, payloadBy atomic.Int64
+	chooseBy          atomic.Int64 // the same of the negotiation, if others wait to be served
 
 	mu       sync.Mutex // guards all below
 	room     sync.Cond  // signalled when admit may try again
@@ -51,7 +52,11 @@ type conn struct {
 var (
 	errGrace   = errors.New("nbd: requests cut off at the end of the grace time")
 	errStalled = errors.New("nbd: client takes no replies, or sends no payload, while others wait for memory")
+	errHurry   = errors.New("nbd: client chooses no export while others wait to be served")
 )
+
+// hurry is what a client has for the negotiation while others wait to be served.
+const hurry = 250 * time.Millisecond
 
 // ServeConn serves one client on nc, which it closes, until the client leaves
 // or ctx ends; requests that have arrived by then are still answered, for the
@@ -133,9 +138,23 @@ func (s *Server) shed() {
 	}
 }
 
+// hasten ends the clients that take their time over the negotiation.
+func (s *Server) hasten() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now().UnixNano()
+	for c := range s.conns {
+		if by := c.chooseBy.Load(); by != 0 && by < now {
+			c.kill(errHurry)
+		}
+	}
+}
+
 func (c *conn) serve() error {
 	defer c.farewell()
+	c.chooseBy.Store(time.Now().Add(hurry).UnixNano())
 	export, err := c.negotiate()
+	c.chooseBy.Store(0)
 	if err != nil {
 		if c.stopping() && errors.Is(err, errTimeout) {
 			return nil

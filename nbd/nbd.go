@@ -17,7 +17,8 @@
 // that touch it (with structured replies: at which offset), and the connection
 // goes on. What a client can make the server hold is bounded ([Options]); one
 // that takes no replies, or does not send what it has begun to write, while
-// others wait for its memory, is sent away.
+// others wait for its memory, is sent away, and so is one that still negotiates
+// after 250 ms while others wait to be served.
 //
 // An export whose reader is a [Writer] takes WRITE, WRITE_ZEROES, TRIM, FLUSH and
 // FUA; all others are read-only, and answer what would change them EPERM. A write
@@ -111,7 +112,7 @@ type Export struct {
 type Options struct {
 	Negotiation time.Duration // a client must have chosen its export by then; 0: 10 s
 	Grace       time.Duration // for the requests in flight when the server ends; 0: 10 s
-	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024
+	Conns       int           // connections at a time, over all listeners; more wait to be served; 0: 1024, or half of the descriptors that the process may have
 	Requests    int           // in flight on one connection; 0: 128
 	ConnMemory  int64         // bytes of reads, writes and block status under way on one connection, at least 32 MiB; 0: 64 MiB
 	Memory      int64         // the same over all connections, at least 32 MiB, beside 128 KiB that each has for itself; 0: 256 MiB
@@ -121,10 +122,13 @@ type Options struct {
 	Log         *slog.Logger  // nil: discard
 }
 
+// many descriptors are more than the server would use.
+const many = 1 << 20
+
 func (o Options) filled() (Options, error) {
 	o.Negotiation = cmp.Or(o.Negotiation, 10*time.Second)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
-	o.Conns = cmp.Or(o.Conns, 1024)
+	o.Conns = cmp.Or(o.Conns, min(1024, descriptors()/2))
 	o.Requests = cmp.Or(o.Requests, 128)
 	o.ConnMemory = cmp.Or(o.ConnMemory, 64<<20)
 	o.Memory = cmp.Or(o.Memory, 256<<20)
@@ -270,19 +274,28 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 }
 
-// takeSlot waits for one connection to end if there are as many as may be. It
-// reports false when ctx has ended.
+// takeSlot waits for one connection to end if there are as many as may be, and has
+// those make way that take their time over the negotiation. It reports false when
+// ctx has ended.
 func (s *Server) takeSlot(ctx context.Context) bool {
 	select {
 	case s.slots <- struct{}{}:
 		return true
 	default:
 	}
-	s.opt.Log.Warn("nbd: no more connections served until one ends", "limit", s.opt.Conns)
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
+	if text := "nbd: no more connections served until one ends"; s.said.First(text) {
+		s.opt.Log.Warn(text, "limit", s.opt.Conns)
+	}
+	tick := time.NewTicker(hurry / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		case <-tick.C:
+			s.hasten()
+		case <-ctx.Done():
+			return false
+		}
 	}
 }

@@ -671,6 +671,17 @@ func TestConnectionLimit(t *testing.T) {
 	third.bytes(18)
 }
 
+// Who waits to be served waits for no client that chooses no export, be there ever
+// so much time for it; those that have chosen stay.
+func TestNegotiationMakesWay(t *testing.T) {
+	socket := serve(t, nbd.Options{Conns: 2, Negotiation: time.Hour}, nbd.Export{Size: mib, Reader: patternReader{}})
+	first := open(t, socket, "", false)
+	second := greeted(t, socket, 3)
+	open(t, socket, "", false).wantRead(0, 4096)
+	second.wantEnd()
+	first.wantRead(0, 4096)
+}
+
 // The limits are the server's, however many listeners it serves.
 func TestTwoListeners(t *testing.T) {
 	s, err := nbd.NewServer([]nbd.Export{{Size: mib, Reader: patternReader{}}}, nbd.Options{Conns: 2})

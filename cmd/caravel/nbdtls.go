@@ -52,11 +52,26 @@ func (o tlsOptions) config() (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(pem) {
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s: no certificate in it", o.ca)
 	}
+	config.ClientAuth = tls.RequireAnyClientCert
+	config.VerifyConnection = func(s tls.ConnectionState) error { return known(s.PeerCertificates, authorities) }
 	return config, nil
+}
+
+// known checks a client's certificate, with those behind it, as crypto/tls would do
+// it, which also tells the client whose certificates it takes (ClientCAs). Told that,
+// GnuTLS 3.7, which libnbd and qemu have, shows no RSA certificate: it wants the
+// signature of PKCS #1 in the list, which crypto/tls does not offer in TLS 1.3.
+func known(certs []*x509.Certificate, authorities *x509.CertPool) error {
+	between := x509.NewCertPool()
+	for _, c := range certs[1:] {
+		between.AddCert(c)
+	}
+	_, err := certs[0].Verify(x509.VerifyOptions{Roots: authorities, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err
 }
 
 // files are the options with the files of the folder, if one is named.

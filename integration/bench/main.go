@@ -71,6 +71,7 @@ func comparisons() []comparison {
 		{"tree-http", tree, (*setting).treeHTTP},
 		{"disk-warm", disk, (*setting).disks},
 		{"disk-sparse", (*setting).prepareSparse, (*setting).sparse},
+		{"disk-kernel", (*setting).prepareKernel, (*setting).kernel},
 		{"boot", boot, (*setting).boots},
 		{"wan-look", wan, (*setting).wanLook},
 		{"wan-stream", wan, (*setting).wanStream},
