@@ -28,11 +28,8 @@ type diskServer struct {
 // disks measures servers of disks in turns on what is warm: whole copies, and
 // reads of 4 KiB at random.
 func (s *setting) disks() error {
-	for _, program := range []string{"nbdkit", "nbdcopy", "fio"} {
-		if _, err := exec.LookPath(program); err != nil {
-			fmt.Printf("\n%s is not installed: no figures of disks\n", program)
-			return nil
-		}
+	if !installed("nbdkit", "nbdcopy", "fio") {
+		return nil
 	}
 	x, whole := s.path("www", "disk.caibx"), s.path("disk.whole")
 	defer os.Remove(whole + ".map")
@@ -71,6 +68,17 @@ func (s *setting) disks() error {
 		}
 	}
 	return nil
+}
+
+// installed reports whether programs are, and says which one is not.
+func installed(programs ...string) bool {
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			fmt.Printf("\n%s is not installed: no figures of disks\n", program)
+			return false
+		}
+	}
+	return true
 }
 
 // inTurn measures each server s.runs times and prints medians, and ratios to the

@@ -21,6 +21,10 @@ import (
 )
 
 func main() {
+	if name := os.Getenv(asServer); name != "" {
+		fmt.Fprintln(os.Stderr, "bench:", serveDisk(name, os.Args[1], os.Args[2]))
+		os.Exit(1)
+	}
 	size := flag.Int("size", 1024, "MiB of the image")
 	runs := flag.Int("runs", 3, "counted runs of each command, after one that does not count")
 	only := flag.String("only", "", "names of the cases to run, separated by commas; empty: all")
@@ -70,6 +74,7 @@ func comparisons() []comparison {
 		{"tree-list", tree, (*setting).treeList},
 		{"tree-http", tree, (*setting).treeHTTP},
 		{"disk-warm", disk, (*setting).disks},
+		{"disk-gonbd", disk, (*setting).goNBD},
 		{"disk-sparse", (*setting).prepareSparse, (*setting).sparse},
 		{"disk-kernel", (*setting).prepareKernel, (*setting).kernel},
 		{"boot", boot, (*setting).boots},
