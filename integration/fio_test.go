@@ -40,7 +40,7 @@ func startFio(t *testing.T, jobs int, from ...string) *fioReaders {
 	t.Helper()
 	f := &fioReaders{jobs: jobs, report: filepath.Join(t.TempDir(), "report")}
 	f.daemon = start(t, "fio", slices.Concat(fioSums, from, []string{"--readonly", "--rw=randread", "--thread",
-		fmt.Sprintf("--numjobs=%d", jobs), "--time_based", "--runtime=2h", "--thinktime=2ms", // leaves the machine time for others
+		fmt.Sprintf("--numjobs=%d", jobs), "--time_based", "--runtime=2h", "--thinktime=10ms", // leaves the machine time for others
 		"--disk_util=0", "--output-format=json", "--output=" + f.report})...)
 	return f
 }
@@ -50,7 +50,7 @@ func (f *fioReaders) goOn() {
 	f.t.Helper()
 	const some = 5 * 4096
 	from := f.read()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		moved := 0
 		for task, n := range f.read() {
 			if n >= from[task]+some {
@@ -66,7 +66,7 @@ func (f *fioReaders) goOn() {
 		default:
 		}
 		if time.Now().After(deadline) {
-			f.t.Fatalf("%d of fio's %d jobs go on", moved, f.jobs)
+			f.t.Fatalf("%d of fio's %d jobs go on: bytes read were %v, are %v", moved, f.jobs, from, f.read())
 		}
 	}
 }

@@ -112,6 +112,19 @@ func TestSocketActivation(t *testing.T) {
 	complaint(t, r, "odd", "socket")
 }
 
+// TestStartedByClient is started by libnbd, which passes it a socket and ends it.
+func TestStartedByClient(t *testing.T) {
+	need(t, "nbdcopy", "nbdinfo")
+	d := sparseDisk(t)
+	server := []string{"[", caravel, "nbd-server", d.index, "]"}
+	if size := must(t, "nbdinfo", append([]string{"--size", "--"}, server...)...); !strings.Contains(size, fmt.Sprintln(len(d.data))) {
+		t.Errorf("size: %s", size)
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	must(t, "nbdcopy", append(append([]string{"--"}, server...), out)...)
+	holds(t, out, d.data)
+}
+
 // freePort is an address that was free a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
