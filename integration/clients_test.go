@@ -72,6 +72,7 @@ func nbdinfo(t *testing.T, uri string, d *disk) {
 			Size     int    `json:"export-size"`
 			ReadOnly bool   `json:"is_read_only"`
 			Multi    bool   `json:"can_multi_conn"`
+			Block    int    `json:"block_size_preferred"`
 			Contexts []string
 		}
 	}
@@ -81,7 +82,7 @@ func nbdinfo(t *testing.T, uri string, d *disk) {
 			t.Fatalf("%v in %s", err, out)
 		}
 		e := info.Exports[0]
-		if e.Size != len(d.data) || !e.ReadOnly || !e.Multi || fmt.Sprint(e.Contexts) != "[base:allocation caravel:cached]" {
+		if e.Size != len(d.data) || !e.ReadOnly || !e.Multi || e.Block != 16<<10 || fmt.Sprint(e.Contexts) != "[base:allocation caravel:cached]" {
 			t.Errorf("%s: %+v", uri, e)
 		}
 	}

@@ -30,6 +30,7 @@ type lazyImage struct {
 	name    string // of the image: the location's last part without its ending
 	size    int64
 	modTime time.Time
+	chunk   int // what is fetched at a time, on average; 0: no chunks
 
 	reader func() reader // one for each stream of reads
 	holes  func(off, n int64) iter.Seq2[int64, int64]
@@ -122,6 +123,7 @@ func (o *lazyOpener) lazily(src *openedImage) (*lazyImage, error) {
 		name:    imageName(src.location),
 		size:    img.Size(),
 		modTime: src.ModTime,
+		chunk:   src.Table.Chunking().Avg,
 		reader:  func() reader { return blobReader{img.newReader(), img} },
 		holes:   img.Holes,
 		local:   src.local(img.Local),

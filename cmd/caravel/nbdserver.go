@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -169,9 +170,18 @@ func (o nbdOptions) exports(ctx context.Context, from *lazyOpener, locations []s
 			return nil, shut, err
 		}
 		closers = append(closers, d.Close)
-		all = append(all, nbd.Export{Name: img.name, Description: http.Redact(location), Size: d.size, Reader: d.Reader})
+		all = append(all, nbd.Export{Name: img.name, Description: http.Redact(location), Size: d.size, Reader: d.Reader, Preferred: preferred(img.chunk)})
 	}
 	return all, shut, nil
+}
+
+// preferred is the block size that clients are told to read in, of an image of
+// such chunks: less of one costs as much as all of it.
+func preferred(chunk int) int {
+	if chunk == 0 {
+		return 0
+	}
+	return 1 << (bits.Len(uint(min(max(chunk, 4<<10), 1<<20))) - 1)
 }
 
 // serve has server, whose first export has that name, accept clients until ctx ends.

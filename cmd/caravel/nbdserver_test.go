@@ -225,3 +225,11 @@ func TestPIDFile(t *testing.T) {
 		t.Errorf("a folder that is not there: %v", err)
 	}
 }
+
+func TestPreferred(t *testing.T) {
+	for chunk, want := range map[int]int{0: 0, 1: 4096, 4096: 4096, 65_535: 32 << 10, 64 << 10: 64 << 10, 300_000: 256 << 10, 64 << 20: 1 << 20} {
+		if got := preferred(chunk); got != want {
+			t.Errorf("chunks of %d: %d, want %d", chunk, got, want)
+		}
+	}
+}
