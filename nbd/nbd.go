@@ -104,7 +104,7 @@ type Export struct {
 	Name        string
 	Description string // for people; may be empty
 	Size        int64  // in bytes, exact
-	Reader      Reader // may be a Writer, Sparse, Partial and a Wanter
+	Reader      Reader // may be a Writer, Sparse, Backed, Partial and a Wanter
 	Preferred   int    // the block size at which reads are efficient, a power of two from 512 to 32 MiB; 0: 4096
 }
 
@@ -166,6 +166,7 @@ type export struct {
 	Export
 	writer  Writer  // nil: read-only
 	sparse  Sparse  // nil: holes are not known
+	backed  Backed  // nil: there is never a file
 	partial Partial // nil: what is here is not known
 	wanter  Wanter  // nil: no hints
 }
@@ -195,6 +196,7 @@ func NewServer(exports []Export, opt Options) (*Server, error) {
 		x.Preferred = cmp.Or(x.Preferred, 4096)
 		x.writer, _ = e.Reader.(Writer)
 		x.sparse, _ = e.Reader.(Sparse)
+		x.backed, _ = e.Reader.(Backed)
 		x.partial, _ = e.Reader.(Partial)
 		x.wanter, _ = e.Reader.(Wanter)
 		s.byName[e.Name] = x

@@ -3,6 +3,7 @@ package nbd
 import (
 	"encoding/binary"
 	"io"
+	"os"
 )
 
 // read makes the reply to a READ.
@@ -21,6 +22,10 @@ func (c *conn) read(j *job) {
 
 // readData answers a read with its bytes in one piece.
 func (c *conn) readData(j *job) {
+	if f := c.fileOf(j); f != nil {
+		j.fileData(f)
+		return
+	}
 	switch ok := c.fill(j, c.srv.payload(j), int64(j.Offset)); {
 	case ok && c.structured:
 		j.chunkData()
@@ -40,16 +45,40 @@ func (c *conn) fill(j *job, p []byte, off int64) bool {
 		// The reader ends before the export does.
 		err = io.ErrUnexpectedEOF
 	}
-	if c.life.Err() == nil && c.srv.said.First(c.export.Name+": "+err.Error()) {
-		c.log.Warn("nbd: read failed", "offset", off, "length", len(p), "err", err)
-	}
-	j.error = errIO
+	c.failed(j, off, len(p), err)
 	if c.structured {
 		j.chunkError(off+int64(max(0, min(n, len(p)-1))), "unreadable")
 	} else {
 		j.simple()
 	}
 	return false
+}
+
+// failed notes that n bytes at off cannot be read for j.
+func (c *conn) failed(j *job, off int64, n int, err error) {
+	if c.life.Err() == nil && c.srv.said.First(c.export.Name+": "+err.Error()) {
+		c.log.Warn("nbd: read failed", "offset", off, "length", n, "err", err)
+	}
+	j.error = errIO
+}
+
+// leastFile is the length of a read that is worth the two more writes to the
+// socket that its going past this process takes.
+const leastFile = 64 << 10
+
+// fileOf is the file from which what j reads can go straight to the socket, which
+// saves the server two copies; nil if it must not. Simple replies say that all is
+// well before it is sent. And whoever sends waits for the file while others wait for
+// him: so all of it must be in the system's memory.
+func (c *conn) fileOf(j *job) *os.File {
+	if c.export.backed == nil || c.tls != nil || !c.structured || j.CommandFlags&cmdFlagDF != 0 || j.Length < leastFile || !canSendFile(c.net) {
+		return nil
+	}
+	f := c.export.backed.Backing()
+	if f == nil || !inMemory(f, int64(j.Offset), int64(j.Length)) {
+		return nil
+	}
+	return f
 }
 
 // leastHole is the size of a hole that is worth a chunk of its own in the

@@ -3,6 +3,7 @@ package nbd
 import (
 	"context"
 	"iter"
+	"os"
 )
 
 // A Reader has an export's bytes. Its methods may be called from many
@@ -35,6 +36,14 @@ type Sparse interface {
 	// off, in order; they may be adjacent. All else counts as data. It must
 	// not wait for anything.
 	Holes(off, n int64) iter.Seq2[int64, int64]
+}
+
+// A Backed reader is at times a file as it lies on disk, from its first byte on:
+// replies then go from there to the client's socket, past this process.
+type Backed interface {
+	// Backing is the file; nil if there is none now. It stays open for as long as
+	// the server runs.
+	Backing() *os.File
 }
 
 // A Partial reader knows what of it is here. Its exports offer the metadata

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -20,6 +22,7 @@ type job struct {
 	buf    *buffer
 	frames net.Buffers // the reply, once it is known
 	head   []byte      // what frames holds besides buf
+	file   *os.File    // sent between frames and a last chunk: what is read of it; nil: nothing
 }
 
 func (s *Server) newJob() *job {
@@ -69,6 +72,15 @@ func (j *job) chunkData() {
 	appendChunk(b[:0], j, replyDone, replyData, 8+int(j.Length))
 	binary.BigEndian.PutUint64(b[chunkSize:], j.Offset)
 	j.frames = append(j.frames[:0], b)
+}
+
+// fileData makes the reply of two structured chunks of which one carries what is
+// read of a file, as it is sent, and the other says how that went.
+func (j *job) fileData(f *os.File) {
+	j.file = f
+	j.head = appendChunk(j.head[:0], j, 0, replyData, 8+int(j.Length))
+	j.head = binary.BigEndian.AppendUint64(j.head, j.Offset)
+	j.frames = append(j.frames[:0], j.head)
 }
 
 // chunkNone makes the reply of one structured chunk that carries nothing.
@@ -133,9 +145,18 @@ func allowed(n int) int64 {
 // enqueue puts j's reply in line. c.mu is held.
 func (c *conn) enqueue(j *job) {
 	c.queue = append(c.queue, j)
+	c.queued += j.size()
+}
+
+// size is how many bytes the reply has.
+func (j *job) size() (n int) {
 	for _, f := range j.frames {
-		c.queued += len(f)
+		n += len(f)
 	}
+	if j.file != nil {
+		n += int(j.Length) + chunkSize
+	}
+	return n
 }
 
 // flush sends what is in line, unless another goroutine is at it: that one
@@ -169,10 +190,7 @@ func (c *conn) flush() {
 func (c *conn) take() int {
 	n, count := 0, 0
 	for count < len(c.queue) && n < batchMax {
-		for _, f := range c.queue[count].frames {
-			c.out.vec = append(c.out.vec, f)
-			n += len(f)
-		}
+		n += c.queue[count].size()
 		count++
 	}
 	c.out.batch = append(c.out.batch, c.queue[:count]...)
@@ -192,17 +210,67 @@ func (c *conn) send(n int) error {
 }
 
 func (c *conn) sendAll() error {
-	if c.out.sealed == nil {
-		c.out.rest = c.out.vec
-		_, err := c.out.rest.WriteTo(c.net)
-		return err
-	}
-	for _, b := range c.out.vec {
-		if _, err := c.out.sealed.Write(b); err != nil {
-			return err
+	for _, j := range c.out.batch {
+		if c.out.sealed != nil {
+			for _, b := range j.frames {
+				if _, err := c.out.sealed.Write(b); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		c.out.vec = append(c.out.vec, j.frames...)
+		if j.file != nil {
+			if err := c.sendFile(j); err != nil {
+				return err
+			}
 		}
 	}
-	return c.out.sealed.Flush()
+	if c.out.sealed != nil {
+		return c.out.sealed.Flush()
+	}
+	return c.sendVec()
+}
+
+// sendVec sends what has been gathered.
+func (c *conn) sendVec() error {
+	c.out.rest = c.out.vec
+	_, err := c.out.rest.WriteTo(c.net)
+	clear(c.out.vec)
+	c.out.vec = c.out.vec[:0]
+	return err
+}
+
+// sendFile sends what has been gathered and what j reads of its file, and gathers the
+// chunk behind that. What cannot be read is sent as zeros, of which that chunk says
+// that they are none.
+func (c *conn) sendFile(j *job) error {
+	if err := c.sendVec(); err != nil {
+		return err
+	}
+	n, err, lost := sendFile(c.net, j.file, int64(j.Offset), int(j.Length))
+	if lost != nil {
+		return lost
+	}
+	if err != nil {
+		c.failed(j, int64(j.Offset)+int64(n), int(j.Length)-n, err)
+		if _, err := io.CopyN(c.net, zeros{}, int64(j.Length)-int64(n)); err != nil {
+			return err
+		}
+		j.chunkError(int64(j.Offset)+int64(n), "unreadable")
+	} else {
+		j.chunkNone()
+	}
+	c.out.vec = append(c.out.vec, j.frames...)
+	return nil
+}
+
+// zeros is a reader of nothing else.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // settle gives back what the batch took. c.mu is held.

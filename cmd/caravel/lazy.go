@@ -221,6 +221,8 @@ func (p plainFile) ReadAt(_ context.Context, b []byte, off int64) (int, error) {
 	return p.f.ReadAt(b, off)
 }
 
+func (p plainFile) Backing() *os.File { return p.f }
+
 // announce tells people and the service manager that something is in use.
 func announce(std streams, line string, assignments ...string) error {
 	if _, err := fmt.Fprintln(std.out, line); err != nil {

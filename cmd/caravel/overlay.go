@@ -111,6 +111,14 @@ type nbdReader struct {
 // Holes are the chunks of zeros.
 func (r nbdReader) Holes(off, n int64) iter.Seq2[int64, int64] { return r.img.holes(off, n) }
 
+// Backing is the image as a file, if it lies on disk as one.
+func (r nbdReader) Backing() *os.File {
+	if b, ok := r.reader.(nbd.Backed); ok {
+		return b.Backing()
+	}
+	return nil
+}
+
 // Local is what can be read without a network.
 func (r nbdReader) Local(off, n int64) iter.Seq2[int64, int64] { return r.img.local(off, n) }
 
