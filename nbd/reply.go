@@ -125,7 +125,8 @@ const (
 	sendRate  = 1 << 20 // bytes a second
 )
 
-// allowed is when n bytes must be through, in ns since 1970, if memory is short.
+// allowed is when n bytes must be through, in ns since 1970, if memory or slots
+// are short.
 func allowed(n int) int64 {
 	return time.Now().Add(sendGrace + time.Duration(n)*time.Second/sendRate).UnixNano()
 }
@@ -219,6 +220,9 @@ func (c *conn) settle() {
 	c.out.batch, c.out.vec, c.out.rest = c.out.batch[:0], c.out.vec[:0], nil
 	if shared > 0 {
 		c.srv.memory.give(shared)
+	}
+	if c.requests == 0 && !c.rested.IsZero() {
+		c.rested = time.Now()
 	}
 	c.room.Signal()
 }
