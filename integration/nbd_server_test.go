@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,5 +177,38 @@ func TestLocalMap(t *testing.T) {
 	_, uri = startNBD(t, append(flags, filepath.Join(shortDir(t), "s"), d.index)...)
 	if n := local(uri); n != len(d.data) {
 		t.Errorf("%d bytes of a store here are local, of %d", n, len(d.data))
+	}
+}
+
+// TestPlainHoles serves a plain file that has holes: clients are told of them, and
+// copies have them.
+func TestPlainHoles(t *testing.T) {
+	need(t, "nbdinfo", "nbdcopy")
+	image := filepath.Join(t.TempDir(), "raw.img")
+	if err := os.WriteFile(image, bytes.Repeat([]byte{7}, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const size = 64 << 20
+	if err := os.Truncate(image, size); err != nil {
+		t.Fatal(err)
+	}
+	_, uri := startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), image)
+	var runs []struct{ Offset, Length, Type int }
+	out := must(t, "nbdinfo", "--map", "--json", uri)
+	if err := json.Unmarshal([]byte(out), &runs); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if got := fmt.Sprint(runs); got != "[{0 1048576 0} {1048576 66060288 3}]" {
+		t.Errorf("map: %s", got)
+	}
+	copied := filepath.Join(t.TempDir(), "out")
+	must(t, "nbdcopy", uri, copied)
+	holds(t, copied, read(t, image))
+	st, err := os.Stat(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := st.Sys().(*syscall.Stat_t).Blocks * 512; held > 2<<20 {
+		t.Errorf("the copy takes %d bytes", held)
 	}
 }

@@ -119,6 +119,7 @@ type Export struct {
 	Size        int64  // in bytes, exact
 	Reader      Reader // may be a Writer, Sparse, Partial and a Wanter
 	Preferred   int    // the block size at which reads are efficient, a power of two from 512 to 32 MiB; 0: 4096
+	Zeros       bool   // reads send those of holes, too: to ask where these are takes more than it saves
 }
 
 // Options tunes a server. The zero value is a good choice.

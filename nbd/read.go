@@ -14,7 +14,7 @@ func (c *conn) read(j *job) {
 		j.chunkNone()
 	case j.Length == 0:
 		j.simple()
-	case c.structured && c.export.sparse != nil && j.CommandFlags&cmdFlagDF == 0:
+	case c.structured && c.export.sparse != nil && !c.export.Zeros && j.CommandFlags&cmdFlagDF == 0:
 		c.readSparse(j)
 	default:
 		c.readData(j)

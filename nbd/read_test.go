@@ -117,3 +117,26 @@ func pipedStructured(t *testing.T, s *nbd.Server) (*client, chan error) {
 	c.choose("")
 	return c, done
 }
+
+// An export that wants it sends zeros where its holes are, and tells of them when
+// asked.
+func TestZerosSent(t *testing.T) {
+	r := comb(4)
+	socket := serve(t, nbd.Options{}, nbd.Export{Size: 32768, Reader: r, Zeros: true})
+	c := greeted(t, socket, 3)
+	c.structured = true
+	c.option(optStructured, nil)
+	c.wantReply(optStructured, repAck)
+	c.option(optSetMeta, metaData("", "base:allocation"))
+	c.wantReply(optSetMeta, repMeta)
+	c.wantReply(optSetMeta, repAck)
+	c.choose("")
+	want := make([]byte, 32768)
+	r.ReadAt(t.Context(), want, 0)
+	if got, code := c.read(0, 32768); code != 0 || string(got) != string(want) {
+		t.Errorf("error %d, or other bytes", code)
+	}
+	if got := c.status(0, 0, 16384)[1]; got != "[4096 0 4096 3 4096 0 4096 3]" {
+		t.Errorf("holes: %s", got)
+	}
+}
