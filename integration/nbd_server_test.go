@@ -3,6 +3,10 @@
 package integration
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,5 +179,78 @@ func TestLocalMap(t *testing.T) {
 	_, uri = startNBD(t, append(flags, filepath.Join(shortDir(t), "s"), d.index)...)
 	if n := local(uri); n != len(d.data) {
 		t.Errorf("%d bytes of a store here are local, of %d", n, len(d.data))
+	}
+}
+
+// TestCacheHint has a client say what it will read: that is fetched then, and reading
+// it takes no request.
+func TestCacheHint(t *testing.T) {
+	need(t, "nbdsh")
+	if try := run(t, "nbdsh", "-c", "pass"); try.status != 0 {
+		t.Skipf("nbdsh is not installed: %s", try.stderr) // its part of Python
+	}
+	r := recipe{seed: 4, size: 4_000_000, kind: "random"}
+	d := cut(t, func(path string) { r.write(t, path) })
+	o := serveDir(t, d.dir, origin.Options{})
+	_, uri := startNBD(t, "--no-sweep", "--profile=none", "--cache-dir="+filepath.Join(t.TempDir(), "cache"),
+		"--socket", filepath.Join(shortDir(t), "s"), o.URL()+"/disk.caibx")
+	const off, size = 1 << 20, 64 << 10
+	before := o.Counts().Requests
+	must(t, "nbdsh", "-u", uri, "-c", fmt.Sprintf("assert h.can_cache(); h.cache(%d, %d)", size, off))
+	eventually(t, "the range is here", func() bool {
+		out := must(t, "nbdsh", "-c", fmt.Sprintf(`
+h.add_meta_context("caravel:cached")
+h.connect_uri(%q)
+runs = []
+def extent(context, at, entries, error):
+    runs.extend(entries)
+h.block_status(%d, %d, extent)
+print(runs)`, uri, size, off))
+		return out == fmt.Sprintf("[%d, 1]\n", size)
+	})
+	asked := o.Counts().Requests
+	if asked == before {
+		t.Error("the hint asked for nothing")
+	}
+	sum := sha256.Sum256(d.data[off : off+size])
+	out := must(t, "nbdsh", "-u", uri, "-c", fmt.Sprintf("import hashlib; print(hashlib.sha256(h.pread(%d, %d)).hexdigest())", size, off))
+	if got := strings.TrimSpace(out); got != hex.EncodeToString(sum[:]) {
+		t.Errorf("read bytes with digest %s, want %x", got, sum)
+	}
+	if n := o.Counts().Requests - asked; n != 0 {
+		t.Errorf("reading took %d requests", n)
+	}
+}
+
+// TestPlainHoles serves a plain file that has holes: clients are told of them, and
+// copies have them.
+func TestPlainHoles(t *testing.T) {
+	need(t, "nbdinfo", "nbdcopy")
+	image := filepath.Join(t.TempDir(), "raw.img")
+	if err := os.WriteFile(image, bytes.Repeat([]byte{7}, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const size = 64 << 20
+	if err := os.Truncate(image, size); err != nil {
+		t.Fatal(err)
+	}
+	_, uri := startNBD(t, "--socket", filepath.Join(shortDir(t), "s"), image)
+	var runs []struct{ Offset, Length, Type int }
+	out := must(t, "nbdinfo", "--map", "--json", uri)
+	if err := json.Unmarshal([]byte(out), &runs); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	if got := fmt.Sprint(runs); got != "[{0 1048576 0} {1048576 66060288 3}]" {
+		t.Errorf("map: %s", got)
+	}
+	copied := filepath.Join(t.TempDir(), "out")
+	must(t, "nbdcopy", uri, copied)
+	holds(t, copied, read(t, image))
+	st, err := os.Stat(copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := st.Sys().(*syscall.Stat_t).Blocks * 512; held > 2<<20 {
+		t.Errorf("the copy takes %d bytes", held)
 	}
 }

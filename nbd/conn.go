@@ -22,6 +22,8 @@ type conn struct {
 	in  *bufio.Reader // belongs to who negotiates, then to who leads
 	log *slog.Logger
 
+	peer string // who it is, for a fair share of the slots
+
 	// Settled by the negotiation, constant after it.
 	export     *export
 	structured bool          // replies
@@ -32,7 +34,7 @@ type conn struct {
 	work sync.WaitGroup // who leads, and who does requests handed over
 
 	// When the sending that is under way, and the payload, must be through if
-	// memory is short, in ns since 1970; 0: there is none.
+	// memory or slots are short, in ns since 1970; 0: there is none.
 	sendBy, payloadBy atomic.Int64
 	chooseBy          atomic.Int64 // the same of the negotiation, if others wait to be served
 
@@ -41,6 +43,7 @@ type conn struct {
 	draining bool       // take no more requests
 	dead     bool       // answer no more either
 	requests int        // in flight: admitted, and not yet written
+	rested   time.Time  // when there were none any more; zero: it need not make way for that
 	bytes    int64      // that their payloads take
 	turn     turn
 	queue    []*job // replies to be written
@@ -51,12 +54,10 @@ type conn struct {
 
 var (
 	errGrace   = errors.New("nbd: requests cut off at the end of the grace time")
-	errStalled = errors.New("nbd: client takes no replies, or sends no payload, while others wait for memory")
+	errStalled = errors.New("nbd: client takes no replies, or sends no payload, while others wait for memory or to be served")
 	errHurry   = errors.New("nbd: client chooses no export while others wait to be served")
+	errIdle    = errors.New("nbd: client asks for nothing while others wait to be served")
 )
-
-// hurry is what a client has for the negotiation while others wait to be served.
-const hurry = 250 * time.Millisecond
 
 // ServeConn serves one client on nc, which it closes, until the client leaves
 // or ctx ends; requests that have arrived by then are still answered, for the
@@ -94,6 +95,7 @@ func (s *Server) attend(ctx context.Context, nc net.Conn, serve func(*conn) erro
 func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
 	roomy(nc)
 	c := &conn{srv: s, net: nc, in: bufio.NewReaderSize(nc, 4<<10)}
+	c.peer = peer(nc.RemoteAddr())
 	c.log = s.opt.Log.With("client", nc.RemoteAddr().String())
 	c.room.L = &c.mu
 	// Not ctx itself: reads may go on for the time of grace.
@@ -138,18 +140,6 @@ func (s *Server) shed() {
 	}
 }
 
-// hasten ends the clients that take their time over the negotiation.
-func (s *Server) hasten() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now().UnixNano()
-	for c := range s.conns {
-		if by := c.chooseBy.Load(); by != 0 && by < now {
-			c.kill(errHurry)
-		}
-	}
-}
-
 func (c *conn) serve() error {
 	defer c.farewell()
 	c.chooseBy.Store(time.Now().Add(hurry).UnixNano())
@@ -165,7 +155,15 @@ func (c *conn) serve() error {
 		return nil
 	}
 	c.choose(export)
+	c.rest()
 	return c.transmit()
+}
+
+// rest begins the time in which the client has no request under way.
+func (c *conn) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rested = time.Now()
 }
 
 func (c *conn) choose(e *export) {

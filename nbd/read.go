@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"sync"
+	"sync/atomic"
 )
 
 // read makes the reply to a READ.
@@ -13,7 +15,7 @@ func (c *conn) read(j *job) {
 		j.chunkNone()
 	case j.Length == 0:
 		j.simple()
-	case c.structured && c.export.sparse != nil && j.CommandFlags&cmdFlagDF == 0:
+	case c.structured && c.export.sparse != nil && !c.export.Zeros && j.CommandFlags&cmdFlagDF == 0:
 		c.readSparse(j)
 	default:
 		c.readData(j)
@@ -34,32 +36,41 @@ func (c *conn) readData(j *job) {
 	}
 }
 
-// fill reads p at off for j. If that fails it makes the error j's reply, and
-// logs it unless it did so lately.
+// fill reads p at off for j. If that fails it makes the error j's reply.
 func (c *conn) fill(j *job, p []byte, off int64) bool {
-	n, err := c.export.Reader.ReadAt(c.life, p, off)
-	if n == len(p) {
+	n, err := c.readAt(p, off)
+	if err == nil {
 		return true
 	}
-	if err == nil || err == io.EOF {
-		// The reader ends before the export does.
-		err = io.ErrUnexpectedEOF
-	}
-	c.failed(j, off, len(p), err)
-	if c.structured {
-		j.chunkError(off+int64(max(0, min(n, len(p)-1))), "unreadable")
-	} else {
-		j.simple()
-	}
+	c.unreadable(j, run{off: off, n: int64(len(p))}, n, err)
 	return false
 }
 
-// failed notes that n bytes at off cannot be read for j.
-func (c *conn) failed(j *job, off int64, n int, err error) {
+// readAt reads all of p at off, or what there is before an error.
+func (c *conn) readAt(p []byte, off int64) (int, error) {
+	n, err := c.export.Reader.ReadAt(c.life, p, off)
+	switch {
+	case n == len(p):
+		return n, nil
+	case err == nil, err == io.EOF:
+		// The reader ends before the export does.
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// unreadable makes it j's reply that r could not be read behind its first n bytes,
+// and logs that unless it did so lately.
+func (c *conn) unreadable(j *job, r run, n int, err error) {
 	if c.life.Err() == nil && c.srv.said.First(c.export.Name+": "+err.Error()) {
-		c.log.Warn("nbd: read failed", "offset", off, "length", n, "err", err)
+		c.log.Warn("nbd: read failed", "offset", r.off, "length", r.n, "err", err)
 	}
 	j.error = errIO
+	if c.structured {
+		j.chunkError(r.off+max(0, min(int64(n), r.n-1)), "unreadable")
+	} else {
+		j.simple()
+	}
 }
 
 // leastFile is the length of a read that is worth the two more writes to the
@@ -95,9 +106,11 @@ func (c *conn) readSparse(j *job) {
 		c.readData(j)
 		return
 	}
+	if !c.fillRuns(j, all) {
+		return
+	}
 	// The headers lie in head, which must not move once frames point there.
 	head := make([]byte, 0, len(all)*(chunkSize+12))
-	var payload []byte
 	for i, r := range all {
 		flags := uint16(0)
 		if i == len(all)-1 {
@@ -111,15 +124,67 @@ func (c *conn) readSparse(j *job) {
 			j.frames = append(j.frames, head[start:])
 			continue
 		}
-		if payload == nil {
-			payload = c.srv.payload(j)
-		}
-		p := payload[r.off-int64(j.Offset):][:r.n]
-		if !c.fill(j, p, r.off) {
-			return
-		}
+		p := j.of(r)
 		head = appendChunk(head, j, flags, replyData, 8+len(p))
 		head = binary.BigEndian.AppendUint64(head, uint64(r.off))
 		j.frames = append(j.frames, head[start:], p)
 	}
 }
+
+// runReads is how many runs of data one read has under way, if what has them is far
+// away.
+const runReads = 16
+
+// fillRuns reads the runs that are not holes, at the same time. If one of them fails
+// it makes that j's reply.
+func (c *conn) fillRuns(j *job, all []run) bool {
+	data := 0
+	for _, r := range all {
+		if !r.in {
+			data++
+		}
+	}
+	if data == 0 {
+		return true
+	}
+	c.srv.payload(j)
+	type result struct {
+		n   int
+		err error
+	}
+	came := make([]result, len(all))
+	var next atomic.Int64
+	var failed atomic.Bool
+	work := func() {
+		for !failed.Load() {
+			i := int(next.Add(1)) - 1
+			if i >= len(all) {
+				return
+			}
+			if all[i].in {
+				continue
+			}
+			n, err := c.readAt(j.of(all[i]), all[i].off)
+			if err != nil {
+				failed.Store(true)
+			}
+			came[i] = result{n, err}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(data, runReads) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
+	for i, r := range came {
+		if r.err != nil {
+			c.unreadable(j, all[i], r.n, r.err)
+			return false
+		}
+	}
+	return true
+}
+
+// of is what of j's payload is r's.
+func (j *job) of(r run) []byte { return j.bytes()[r.off-int64(j.Offset):][:r.n] }

@@ -30,7 +30,7 @@ type Writer interface {
 }
 
 // A Sparse reader knows where its holes are. Its exports offer the metadata
-// context base:allocation, and reads of holes send no bytes.
+// context base:allocation, and reads of holes send no bytes unless Export.Zeros says so.
 type Sparse interface {
 	// Holes yields offset and length of the holes that touch the n bytes at
 	// off, in order; they may be adjacent. All else counts as data. It must

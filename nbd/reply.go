@@ -137,7 +137,8 @@ const (
 	sendRate  = 1 << 20 // bytes a second
 )
 
-// allowed is when n bytes must be through, in ns since 1970, if memory is short.
+// allowed is when n bytes must be through, in ns since 1970, if memory or slots
+// are short.
 func allowed(n int) int64 {
 	return time.Now().Add(sendGrace + time.Duration(n)*time.Second/sendRate).UnixNano()
 }
@@ -253,11 +254,10 @@ func (c *conn) sendFile(j *job) error {
 		return lost
 	}
 	if err != nil {
-		c.failed(j, int64(j.Offset)+int64(n), int(j.Length)-n, err)
+		c.unreadable(j, run{off: int64(j.Offset), n: int64(j.Length)}, n, err)
 		if _, err := io.CopyN(c.net, zeros{}, int64(j.Length)-int64(n)); err != nil {
 			return err
 		}
-		j.chunkError(int64(j.Offset)+int64(n), "unreadable")
 	} else {
 		j.chunkNone()
 	}
@@ -287,6 +287,9 @@ func (c *conn) settle() {
 	c.out.batch, c.out.vec, c.out.rest = c.out.batch[:0], c.out.vec[:0], nil
 	if shared > 0 {
 		c.srv.memory.give(shared)
+	}
+	if c.requests == 0 && !c.rested.IsZero() {
+		c.rested = time.Now()
 	}
 	c.room.Signal()
 }

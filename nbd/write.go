@@ -13,13 +13,11 @@ import (
 // it, or past one that is refused.
 func (c *conn) payload(j *job) error {
 	n := int(j.Length)
-	if c.in.Buffered() < n {
-		c.flush()
-	}
 	if j.error == 0 && n > 0 {
 		c.srv.payload(j)
 	}
-	if j.shared > 0 {
+	if c.in.Buffered() < n {
+		c.flush()
 		c.payloadBy.Store(allowed(n))
 		defer c.payloadBy.Store(0)
 	}

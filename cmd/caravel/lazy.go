@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"os"
@@ -191,13 +192,34 @@ func openFile(location string) (*lazyImage, error) {
 		size:    size,
 		modTime: st.ModTime(),
 		reader:  func() reader { return plainFile{f} },
-		holes:   func(int64, int64) iter.Seq2[int64, int64] { return func(func(int64, int64) bool) {} },
+		holes:   holesIn(f, st.Mode(), size),
 		local:   everything,
 		want:    func(int64, int64) {},
 		Close:   f.Close,
 
 		identity: func() []byte { return sum[:] },
 	}, nil
+}
+
+// holesIn finds holes in a file of so many bytes; of what is no file it knows none. The
+// file system is asked each time, for somebody may fill one.
+func holesIn(f *os.File, mode fs.FileMode, size int64) func(off, n int64) iter.Seq2[int64, int64] {
+	return func(off, n int64) iter.Seq2[int64, int64] {
+		return func(yield func(int64, int64) bool) {
+			end := min(off+n, size)
+			for mode.IsRegular() && off < end {
+				start, stop, err := nextHole(f, off)
+				if err != nil || start >= end {
+					return
+				}
+				stop = min(stop, size)
+				if stop <= start || !yield(start, stop-start) {
+					return
+				}
+				off = stop
+			}
+		}
+	}
 }
 
 // everything yields the whole of a range.

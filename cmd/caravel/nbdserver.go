@@ -170,7 +170,14 @@ func (o nbdOptions) exports(ctx context.Context, from *lazyOpener, locations []s
 			return nil, shut, err
 		}
 		closers = append(closers, d.Close)
-		all = append(all, nbd.Export{Name: img.name, Description: http.Redact(location), Size: d.size, Reader: d.Reader, Preferred: preferred(img.chunk)})
+		all = append(all, nbd.Export{
+			Name:        img.name,
+			Description: http.Redact(location),
+			Size:        d.size,
+			Reader:      d.Reader,
+			Preferred:   preferred(img.chunk),
+			Zeros:       img.chunk == 0,
+		})
 	}
 	return all, shut, nil
 }

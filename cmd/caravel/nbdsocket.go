@@ -38,6 +38,10 @@ func listenUnix(typed string) (net.Listener, error) {
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
+	// Two that start at once would take each other's new socket for a dead one, which
+	// it is until it listens.
+	unlock := lockDir(filepath.Dir(path))
+	defer unlock()
 	if st, err := os.Lstat(path); err == nil {
 		if st.Mode().Type() != fs.ModeSocket {
 			return nil, fmt.Errorf("%s: is there already, and is no socket", path)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -73,5 +74,43 @@ func TestListenUnix(t *testing.T) {
 	}
 	if _, err := net.Dial("unix", "live"); err != nil {
 		t.Errorf("the server that lives: %v", err)
+	}
+}
+
+// TestListenUnixAtOnce has several want the place of one dead socket: one of them
+// gets it, and keeps it.
+func TestListenUnixAtOnce(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for range 100 {
+		dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: "s", Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead.SetUnlinkOnClose(false)
+		if err := dead.Close(); err != nil {
+			t.Fatal(err)
+		}
+		all := make(chan net.Listener, 8)
+		var starts sync.WaitGroup
+		for range cap(all) {
+			starts.Go(func() {
+				if l, err := listenUnix("s"); err == nil {
+					all <- l
+				} else if !strings.Contains(err.Error(), "another server listens there") {
+					t.Error(err)
+				}
+			})
+		}
+		starts.Wait()
+		close(all)
+		if len(all) != 1 {
+			t.Fatalf("%d listen on one socket", len(all))
+		}
+		if _, err := net.Dial("unix", "s"); err != nil {
+			t.Fatal(err)
+		}
+		for l := range all {
+			l.Close()
+		}
 	}
 }
