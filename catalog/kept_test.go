@@ -2,6 +2,7 @@ package catalog_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"caravel/catalog"
 	"caravel/index"
+	"caravel/store"
 	"caravel/store/diskcache"
 )
 
@@ -269,6 +271,9 @@ func TestDoubt(t *testing.T) {
 		img, err := catalog.Open(t.Context(), s.URL()+"/a.caidx", opt)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := img.Side(t.Context(), ".tree"); !errors.Is(err, store.ErrMissing) {
+			t.Errorf("%s: side file: %v", when, err)
 		}
 		if got := s.Counts().Bytes; img.Index.Sum() != want.Sum() || got != bytes {
 			t.Errorf("%s: %d bytes came, want %d", when, got, bytes)
