@@ -1,12 +1,12 @@
 // Package image handles whole images: it makes one of a stream ([Make]),
 // writes one to a file, a block device or a pipe ([Extract], [Stream]), and
-// finds where the content of a block device ends ([OpenSource]).
+// finds where the content of a block device or file ends ([OpenSource]).
 //
 // Work is done by pipelines whose stages hold a bounded number of bytes, so
 // memory does not grow with the image. What appears under its final name is
 // complete; what an interrupted run leaves behind is continued by the next.
 //
-//	src, err := image.OpenSource("/dev/vg/root")
+//	src, err := image.OpenSource("/dev/vg/root", image.SourceOptions{})
 //	made, err := image.Make(ctx, src, castr, image.MakeOptions{})
 //	err = image.Extract(ctx, made.Index, castr, "root.img", image.ExtractOptions{})
 package image

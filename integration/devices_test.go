@@ -4,9 +4,12 @@ package integration
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -177,4 +180,68 @@ func newFIFO(t testing.TB) string {
 		t.Skipf("no FIFOs here: %v", err)
 	}
 	return path
+}
+
+// TestMakeFSSize ends image files where the file systems in them do.
+func TestMakeFSSize(t *testing.T) {
+	tree := goroot(t, "src", "encoding", "json")
+	for _, tt := range []struct {
+		name string
+		size int64 // of the file, which the file system fills; 0: as large as it needs
+		make []string
+	}{
+		{"ext4", 8 << 20, []string{"mkfs.ext4", "-q", "-F", "FILE"}},
+		{"xfs", 300 << 20, []string{"mkfs.xfs", "-q", "FILE"}},
+		{"btrfs", 128 << 20, []string{"mkfs.btrfs", "-q", "FILE"}},
+		{"vfat", 40 << 20, []string{"mkfs.vfat", "-F32", "FILE"}},
+		{"fat of a floppy disk", 1440 << 10, []string{"mkfs.vfat", "FILE"}},
+		{"squashfs", 0, []string{"mksquashfs", tree, "FILE", "-noappend", "-quiet", "-no-progress"}},
+		{"erofs", 0, []string{"mkfs.erofs", "FILE", tree}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			need(t, tt.make[0])
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "fs.img")
+			if tt.size > 0 {
+				ofSize(t, path, tt.size)
+			}
+			args := slices.Clone(tt.make)
+			args[slices.Index(args, "FILE")] = path
+			must(t, args[0], args[1:]...)
+			st, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := st.Size()
+			ofSize(t, path, want+12345)
+			var made struct{ Size int64 }
+			for _, flag := range []string{"--fs-size", "--fs-size=no"} {
+				r := run(t, caravel, "make", "--no-store", "--json", flag, filepath.Join(t.TempDir(), "x.caibx"), path)
+				if err := json.Unmarshal([]byte(r.stdout), &made); err != nil || r.status != 0 {
+					t.Fatalf("%v: %s", err, r.stderr)
+				}
+				if made.Size != want {
+					t.Errorf("%s: %d bytes, want %d: %s", flag, made.Size, want, r.stderr)
+				}
+				want += 12345
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "data")
+		random(t, path, 100_000)
+		complaint(t, run(t, caravel, "make", "--no-store", "--fs-size", filepath.Join(t.TempDir(), "x.caibx"), path), path, "no file system")
+	})
+}
+
+// ofSize gives a file a size, and makes it if there is none.
+func ofSize(t *testing.T, path string, size int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -99,7 +99,7 @@ func TestWrongUsage(t *testing.T) {
 		"extract", "extract x.caibx y z", "extract --timeout=-1s x.caibx y", "extract --index-digest=12 x.caibx y", "extract -n 0 x.caibx y",
 		"cat", "cat --offset=-1 x.caibx", "list-chunks", "list-chunks a b", "digest a b c", "digest --what=tree x", "mount x.caibx", "nbd-server", "nbd-server --tls-required x.caibx",
 		"nbd-server --listen foo x.caibx", "nbd-server -l : x.caibx", "nbd-server --listen=localhost: x.caibx", "nbd-server -l 65536 x.caibx",
-		"nbd-server --socket=" + strings.Repeat("s", 108) + " x.caibx", "nbd-server --overlay o --overlay-size=0 x.caibx", "nbd-server --overlay-size=1M x.caibx",
+		"nbd-server --socket=" + strings.Repeat("s", 108) + " x.caibx", "nbd-server --overlay o --overlay-size=0 x.caibx", "nbd-server --overlay-size=1M x.caibx", "make --fs-size x.caidx .",
 		"nbd-server --overlay o x.caibx y.caibx", "nbd-server --record=r x.caibx y.caibx", "nbd-server x.caibx x.caibx", "nbd-server x.caibx x.img", "nbd-server --record=r x.img",
 		"extract --progress=loud x.caibx y", "extract --punch-holes=perhaps x.caibx y",
 	} {

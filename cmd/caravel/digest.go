@@ -133,7 +133,7 @@ func (o *lazyOpener) digestImage(ctx context.Context, in string) (chunker.ID, er
 }
 
 func digestFile(ctx context.Context, std streams, in string, d chunker.Digest) (chunker.ID, error) {
-	src, err := openSource(ctx, std, in)
+	src, err := openSource(ctx, std, in, image.SourceOptions{})
 	if err != nil {
 		return chunker.ID{}, err
 	}

@@ -18,6 +18,7 @@ type makeOptions struct {
 	stores        []string
 	noStore       bool
 	noTree        bool
+	fsSize        bool
 	params        chunker.Params
 	form          store.Form
 	checkExisting bool
@@ -42,10 +43,10 @@ holds everything; of a .catar, too, a .caidx; of a disk image (a file, a block
 device, a pipe, "-" for standard input) a .caibx. The store is default.castr
 beside the index if none is named. IMAGE may be "-" for standard output: a .catar
 of a directory, else a .caibx. If nothing is named, trees are made of the current
-directory, and the rest of standard input. A block device ends where its file
-system does. Beside a .caidx comes a sidecar, .caidx.tree, so that the tree can be
-looked through before its chunks are there; caravel tree writes one later. Prints
-the digest.
+directory, and the rest of standard input. A block device ends where the ext2 to
+ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar,
+.caidx.tree, so that the tree can be looked through before its chunks are there;
+caravel tree writes one later. Prints the digest.
 
 What make itself writes below the directory, its store too, is left out.
 
@@ -65,6 +66,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
+			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core", Value: workersValue(&opt.workers)},
@@ -121,6 +123,8 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		return "", "", usagef("%s: a .catar is made of a directory", in)
 	}
 	switch {
+	case o.fsSize && k != blobIndex:
+		return "", "", usagef("--fs-size is for disk images")
 	case len(o.stores) > 1:
 		return "", "", usagef("want one --store to put chunks into, not %d", len(o.stores))
 	case k == archiveKind:

@@ -58,14 +58,14 @@ func (m *maker) run(ctx context.Context) error {
 
 // fromBlob makes a .caibx.
 func (m *maker) fromBlob(ctx context.Context) (result, error) {
-	src, err := openSource(ctx, m.std, m.in)
+	src, err := openSource(ctx, m.std, m.in, image.SourceOptions{FileSystem: m.fsSize})
 	if err != nil {
 		return result{}, err
 	}
 	defer src.Close()
 	m.shown.Total(max(src.Size, 0))
 	if src.Cut != "" {
-		m.logger.Info("the device ends at its file system", "device", m.in, "fs", src.Cut, "size", src.Size)
+		m.logger.Info("the source ends at its file system", "source", m.in, "fs", src.Cut, "size", src.Size)
 	}
 	made, err := m.chunks(ctx, src, m.pack.blob(), src.Mode)
 	if err != nil {
@@ -223,11 +223,11 @@ func (r result) print(w io.Writer, asJSON bool) error {
 
 // openSource opens the file, block device or pipe to make an image of. It is
 // closed when ctx ends, so that a read that waits for a pipe ends too.
-func openSource(ctx context.Context, std streams, in string) (src *image.Source, err error) {
+func openSource(ctx context.Context, std streams, in string, opt image.SourceOptions) (src *image.Source, err error) {
 	if stdin, ok := std.in.(*os.File); ok && in == "-" {
-		src, err = image.NewSource(stdin)
+		src, err = image.NewSource(stdin, opt)
 	} else {
-		src, err = image.OpenSource(in)
+		src, err = image.OpenSource(in, opt)
 	}
 	if err != nil {
 		return nil, err
