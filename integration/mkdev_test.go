@@ -177,6 +177,18 @@ func TestMkdevRefuses(t *testing.T) {
 		empty(t, temp)
 	}
 	holds(t, taken, []byte("precious"))
+	for _, tt := range []struct{ args, wants []string }{
+		{[]string{d.index, "/dev/loop0"}, []string{"/dev/loop0", "no loop device can be chosen"}},
+		{[]string{d.index, "/dev/loop777"}, []string{"/dev/loop777", "no loop device can be chosen"}},
+		{[]string{"--via=loop", d.index, "/dev/nbd3"}, []string{"/dev/nbd3", "--via=loop"}},
+		{[]string{"--via=loop", "--supervise", d.index, "/dev/nbd3"}, []string{"/dev/nbd3", "--via=loop"}},
+	} {
+		r := run(t, caravel, append([]string{"mkdev"}, tt.args...)...)
+		complaintOf(t, r, 2, tt.wants...)
+		if r.stdout != "" {
+			t.Errorf("%v: says %s", tt.args, r.stdout)
+		}
+	}
 }
 
 // TestMkdevExt4 mounts a file system from a device whose chunks are elsewhere.

@@ -49,8 +49,8 @@ root. What is kept, and what is fetched in the background, is as in caravel moun
 With --overlay an nbd device can be written to: what is written is in FILE, which a
 later run goes on with, over the same image and with the size that it has.
 
-NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
-removed at the end.
+NODE is the device to be taken, /dev/nbdN (nbd), or the name of a link to the one
+that is free, which is removed at the end.
 
 If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
 mkdev of the same image, with the same NODE and --overlay if they were given, goes
@@ -140,6 +140,9 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	at, err := parseNode(node)
 	if err != nil {
 		return err
+	}
+	if opt.via == viaLoop && at.index != nbddev.Any {
+		return usagef("%s: --via=loop takes whichever loop device is free; NODE may be the name of a link to it", node)
 	}
 	w, err := supervised(in, opt)
 	if err != nil {
