@@ -63,7 +63,10 @@ func TestMkdev(t *testing.T) {
 		{1_000_001, 1_003_520, []string{"--block-size=4096"}, "4096"},
 	} {
 		d := newDisk(t, tt.size)
-		server, device := attached(t, append(tt.flags, d.index)...)
+		server, device := attached(t, append(tt.flags, "--via=loop", d.index)...)
+		if dio := sysBlock(t, device, "loop/dio"); dio != "1" {
+			t.Errorf("%d bytes: direct I/O is %s", tt.size, dio)
+		}
 		holds(t, device, append(bytes.Clone(d.data), make([]byte, tt.want-tt.size)...))
 		want := []string{strconv.Itoa(tt.want), "1", tt.sector}
 		if got := strings.Fields(must(t, "blockdev", "--getsize64", "--getro", "--getss", device)); !slices.Equal(got, want) {

@@ -56,13 +56,14 @@ If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout
 mkdev of the same image, with the same NODE and --overlay if they were given, goes
 on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
-its path by then in its place. Reads under way when it was killed go on --timeout
-and 10 s later at most, with --timeout=0 after 30 s. A device in use is not detached
-at the end, but waits in the same way.
+its path by then in its place. Reads under way when it was killed are asked again
+--timeout and some 10 s later, with --timeout=0 after 30 s. A device in use is not
+detached at the end, but waits in the same way; the exit status is 1 then.
 
-A loop device ends with mkdev, and reads of one in use fail then. With --supervise
-(Linux 6.9) it goes on in the same way when the process that serves it is killed or
-replaced, and reads under way go on at once; that process's parent must live.
+A loop device ends with mkdev, and reads of one in use fail then; the exit status is
+1. With --supervise (Linux 6.9) it goes on in the same way when the process that
+serves it is killed or replaced, and reads under way go on at once; that process's
+parent must live.
 
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
