@@ -49,8 +49,8 @@ root. What is kept, and what is fetched in the background, is as in caravel moun
 With --overlay an nbd device can be written to: what is written is in FILE, which a
 later run goes on with, over the same image and with the size that it has.
 
-NODE is the device to be taken, /dev/nbdN (nbd), or the name of a link to the one
-that is free, which is removed at the end.
+NODE is the device to be taken, /dev/nbdN (nbd), or the name of a link to whichever
+device is free; the link is removed at the end.
 
 If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
 mkdev of the same image, with the same NODE and --overlay if they were given, goes
