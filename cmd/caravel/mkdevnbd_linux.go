@@ -61,7 +61,11 @@ func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error
 		if d.identity, err = d.opt.identity(img.identity()); err != nil {
 			return err
 		}
-		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, d.limits())
+		reader := disk.Reader
+		if t := d.opt.lazy.source.timeout; t != 0 {
+			reader = timely(reader, t+nbdMargin/2) // the kernel still gets the error
+		}
+		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: reader}}, d.limits())
 		if err != nil {
 			return err
 		}
