@@ -26,7 +26,7 @@ test-long: setup lint unit integration
 # its packages are installed, make test runs it too.
 test-vm:
 	integration/vm/run --install
-	$(GO) test -v -count=1 -timeout 30m -run InVM ./integration
+	$(GO) test -v -count=1 -timeout 30m -run 'InVM|^TestBoot$$' ./integration
 
 setup:
 	integration/setup
@@ -59,7 +59,7 @@ bench:
 
 # Disks beside nbdkit, and a virtual machine that boots from one far away.
 bench-disk:
-	$(GO) run ./integration/bench -only disk,boot
+	$(GO) run ./integration/bench -size 4096 -only disk,boot
 
 # Lazy reading over a wide area, beside casync and $$DESYNC.
 bench-wan:

@@ -52,6 +52,12 @@ func needHeld(t *testing.T) {
 // some minutes all of it is ended by force, so that what waits for it fails.
 func newHeldLoop(t *testing.T) *heldLoop {
 	t.Helper()
+	return newHeldLoopOf(t, caravel)
+}
+
+// newHeldLoopOf has program attach it.
+func newHeldLoopOf(t *testing.T, program string) *heldLoop {
+	t.Helper()
 	needHeld(t)
 	need(t, "mount", "umount")
 	h := &heldLoop{t: t, temp: t.TempDir(), dir: t.TempDir()}
@@ -59,7 +65,7 @@ func newHeldLoop(t *testing.T) *heldLoop {
 	h.server = startWith(t, func(cmd *exec.Cmd) {
 		cmd.Env = append(os.Environ(), "TMPDIR="+h.temp)
 		cmd.WaitDelay = soon // its worker may live longer, and has its standard output
-	}, caravel, "mkdev", "--via=loop", "--supervise", h.disk.index)
+	}, program, "mkdev", "--via=loop", "--supervise", h.disk.index)
 	limit := time.AfterFunc(time.Duration(times(2, 10))*time.Minute, h.abort)
 	t.Cleanup(func() {
 		limit.Stop()
@@ -218,6 +224,26 @@ func TestMkdevHeld(t *testing.T) {
 	if text := h.server.stderr.String(); strings.Count(text, "level=WARN") != times(3, 20)+2 {
 		t.Errorf("there was more to warn of than the crashes:\n%s", text)
 	}
+}
+
+// TestMkdevHeldNewProgram puts another program in the place of the one that serves.
+func TestMkdevHeldNewProgram(t *testing.T) {
+	program := installed(t)
+	h := newHeldLoopOf(t, program)
+	j := h.read()
+	pid := h.worker(0)
+	for range 2 {
+		j.goOn()
+		install(t, program)
+		must(t, "kill", "-HUP", fmt.Sprint(h.server.cmd.Process.Pid))
+		pid = h.worker(pid)
+		runs(t, pid, program)
+		j.goOn()
+	}
+	j.end()
+	must(t, "umount", h.dir)
+	h.server.ends(syscall.SIGTERM, soon)
+	h.left()
 }
 
 // TestMkdevHeldOther finds another image in the place of the one that is attached,

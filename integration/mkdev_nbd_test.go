@@ -27,8 +27,8 @@ func TestMkdevNBD(t *testing.T) {
 func TestMkdevNBDInVM(t *testing.T) {
 	t.Parallel() // it waits for the machine most of the time
 	const script = `modprobe nbd && modprobe loop && "$1" -test.v -test.run '^TestTakeOverLinks$' && ` +
-		`"$0" -test.v -test.run '^(TestMkdevNBD|TestMkdevPlain)$'`
-	inVM(t, []string{"cmd/caravel"}, script, "TestTakeOverLinks", "TestMkdevNBD", "TestMkdevPlain")
+		`"$0" -test.v -test.run '^(TestMkdevNBD|TestMkdevPlain|TestMkdevPartitions)$'`
+	inVM(t, []string{"cmd/caravel"}, script, "TestTakeOverLinks", "TestMkdevNBD", "TestMkdevPlain", "TestMkdevPartitions")
 }
 
 // testNBDAnotherOverlay goes on with a device through the overlay that it was

@@ -63,7 +63,10 @@ func TestMkdev(t *testing.T) {
 		{1_000_001, 1_003_520, []string{"--block-size=4096"}, "4096"},
 	} {
 		d := newDisk(t, tt.size)
-		server, device := attached(t, append(tt.flags, d.index)...)
+		server, device := attached(t, append(tt.flags, "--via=loop", d.index)...)
+		if dio := sysBlock(t, device, "loop/dio"); dio != "1" {
+			t.Errorf("%d bytes: direct I/O is %s", tt.size, dio)
+		}
 		holds(t, device, append(bytes.Clone(d.data), make([]byte, tt.want-tt.size)...))
 		want := []string{strconv.Itoa(tt.want), "1", tt.sector}
 		if got := strings.Fields(must(t, "blockdev", "--getsize64", "--getro", "--getss", device)); !slices.Equal(got, want) {
@@ -177,6 +180,18 @@ func TestMkdevRefuses(t *testing.T) {
 		empty(t, temp)
 	}
 	holds(t, taken, []byte("precious"))
+	for _, tt := range []struct{ args, wants []string }{
+		{[]string{d.index, "/dev/loop0"}, []string{"/dev/loop0", "no loop device can be chosen"}},
+		{[]string{d.index, "/dev/loop777"}, []string{"/dev/loop777", "no loop device can be chosen"}},
+		{[]string{"--via=loop", d.index, "/dev/nbd3"}, []string{"/dev/nbd3", "--via=loop"}},
+		{[]string{"--via=loop", "--supervise", d.index, "/dev/nbd3"}, []string{"/dev/nbd3", "--via=loop"}},
+	} {
+		r := run(t, caravel, append([]string{"mkdev"}, tt.args...)...)
+		complaintOf(t, r, 2, tt.wants...)
+		if r.stdout != "" {
+			t.Errorf("%v: says %s", tt.args, r.stdout)
+		}
+	}
 }
 
 // TestMkdevExt4 mounts a file system from a device whose chunks are elsewhere.

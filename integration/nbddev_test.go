@@ -38,12 +38,24 @@ func TestNBDDevice(t *testing.T) {
 	t.Run("together", testNBDTogether)
 	t.Run("detach", testNBDDetach)
 	t.Run("refused", testNBDRefused)
+	t.Run("chosen", testNBDChosen)
+	t.Run("detach supervised", testNBDDetachSupervised)
+	t.Run("new program", testNBDNewProgram)
 	t.Run("overlay", testNBDOverlay)
 	t.Run("overlay replaced", testNBDOverlayReplaced)
 	t.Run("crashes", func(t *testing.T) { // which are waited for, most of the time
 		for name, test := range map[string]func(*testing.T){
 			"killed":     testNBDKilled,
 			"supervised": testNBDSupervised,
+		} {
+			t.Run(name, func(t *testing.T) { t.Parallel(); test(t) })
+		}
+	})
+	t.Run("waits", func(t *testing.T) { // which they do, most of the time
+		for name, test := range map[string]func(*testing.T){
+			"hangs":         testNBDHangs,
+			"slow replaced": testNBDSlowReplaced,
+			"dead":          testNBDDead,
 		} {
 			t.Run(name, func(t *testing.T) { t.Parallel(); test(t) })
 		}

@@ -9,6 +9,6 @@ import "testing"
 func TestNBDDeviceInVM(t *testing.T) {
 	t.Parallel() // it waits for the machine most of the time
 	const script = `modprobe nbd && modprobe squashfs && modprobe erofs && modprobe loop && "$1" -test.v && ` +
-		`"$2" -test.v -test.run '^TestPartitions$' && "$0" -test.v -test.run '^TestNBDDevice$'`
-	inVM(t, []string{"nbddev", "loop"}, script, "TestAttach", "TestReattach", "TestPartitions", "TestNBDDevice")
+		`"$2" -test.v -test.run '^(TestPartitions|TestKilledWhileAttaching)$' && "$0" -test.v -test.run '^TestNBDDevice$'`
+	inVM(t, []string{"nbddev", "loop"}, script, "TestAttach", "TestReattach", "TestPartitions", "TestKilledWhileAttaching", "TestNBDDevice")
 }

@@ -15,7 +15,8 @@ import (
 // requests at once. It returns nil when the device was detached, io.EOF when the
 // kernel closed the connection without a word, as its device wants another one,
 // and ctx's error when ctx ended: then every request that was taken from nc is
-// answered, and whoever has another descriptor of nc may go on with the next one.
+// answered, and whoever has another descriptor of nc may go on with the next one. If
+// that takes longer than the time of grace, the error is another one.
 func (s *Server) ServeKernel(ctx context.Context, nc net.Conn, name string) error {
 	e := s.byName[name]
 	if e == nil {
@@ -23,6 +24,17 @@ func (s *Server) ServeKernel(ctx context.Context, nc net.Conn, name string) erro
 		return fmt.Errorf("nbd: export %q: there is none", name)
 	}
 	return s.attend(ctx, nc, func(c *conn) error { return c.serveKernel(ctx, e) })
+}
+
+// Cut ends all connections at once. What is in flight stays without an answer:
+// the kernel asks again on another connection, or does not care any more as its
+// device is gone. ServeKernel then returns io.EOF.
+func (s *Server) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.kill(net.ErrClosed)
+	}
 }
 
 func (c *conn) serveKernel(ctx context.Context, e *export) error {

@@ -18,8 +18,9 @@ import (
 type kernel struct {
 	*testing.T
 	net.Conn
-	stop context.CancelFunc
-	done chan error // what ServeKernel returned
+	server *nbd.Server
+	stop   context.CancelFunc
+	done   chan error // what ServeKernel returned
 }
 
 func kernelOf(t *testing.T, r nbd.Reader, size int64) *kernel {
@@ -30,7 +31,7 @@ func kernelOf(t *testing.T, r nbd.Reader, size int64) *kernel {
 	}
 	ours, theirs := net.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
-	k := &kernel{t, ours, cancel, make(chan error, 1)}
+	k := &kernel{t, ours, s, cancel, make(chan error, 1)}
 	go func() { k.done <- s.ServeKernel(ctx, theirs, "disk") }()
 	t.Cleanup(func() { ours.Close() })
 	return k
@@ -115,6 +116,29 @@ func TestServeKernelAnswers(t *testing.T) {
 	close(may)
 	k.answered(7, 0, patterned(0, 512))
 	k.ends(context.Canceled)
+}
+
+// TestServeKernelCut waits for no read, of a device that is gone or of one that is
+// told to end.
+func TestServeKernelCut(t *testing.T) {
+	for name, end := range map[string]func(k *kernel){
+		"detached": func(k *kernel) { k.ask(cmdDisc, 0, 0, 0) },
+		"stopped":  func(k *kernel) { k.stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			reading := make(chan struct{})
+			k := kernelOf(t, readerFunc(func(ctx context.Context, _ []byte, _ int64) (int, error) {
+				close(reading)
+				<-ctx.Done()
+				return 0, ctx.Err()
+			}), 1<<20)
+			k.ask(cmdRead, 1, 0, 512)
+			<-reading
+			end(k)
+			k.server.Cut()
+			k.ends(io.EOF)
+		})
+	}
 }
 
 func TestServeKernelRefuses(t *testing.T) {

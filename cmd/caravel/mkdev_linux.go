@@ -49,20 +49,21 @@ root. What is kept, and what is fetched in the background, is as in caravel moun
 With --overlay an nbd device can be written to: what is written is in FILE, which a
 later run goes on with, over the same image and with the size that it has.
 
-NODE is the device to be taken, /dev/nbdN, or the name of a link to it, which is
-removed at the end.
+NODE is the device to be taken, /dev/nbdN (nbd), or the name of a link to whichever
+device is free; the link is removed at the end.
 
 If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout:
 mkdev of the same image, with the same NODE and --overlay if they were given, goes
 on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
-its path by then in its place. Reads under way when it was killed go on --timeout
-and 10 s later at most, with --timeout=0 after 30 s. A device in use is not detached
-at the end, but waits in the same way.
+its path by then in its place. Reads under way when it was killed are asked again
+--timeout and some 10 s later, with --timeout=0 after 30 s. A device in use is not
+detached at the end, but waits in the same way; the exit status is 1 then.
 
-A loop device ends with mkdev, and reads of one in use fail then. With --supervise
-(Linux 6.9) it goes on in the same way when the process that serves it is killed or
-replaced, and reads under way go on at once; that process's parent must live.
+A loop device ends with mkdev, and reads of one in use fail then; the exit status is
+1. With --supervise (Linux 6.9) it goes on in the same way when the process that
+serves it is killed or replaced, and reads under way go on at once; that process's
+parent must live.
 
 ` + examples(
 			"caravel mkdev http://host/disk.caibx",
@@ -140,6 +141,9 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 	at, err := parseNode(node)
 	if err != nil {
 		return err
+	}
+	if opt.via == viaLoop && at.index != nbddev.Any {
+		return usagef("%s: --via=loop takes whichever loop device is free; NODE may be the name of a link to it", node)
 	}
 	w, err := supervised(in, opt)
 	if err != nil {

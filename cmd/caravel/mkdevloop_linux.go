@@ -65,7 +65,11 @@ func (d *loopDevice) attach(ctx context.Context, dir string) (err error) {
 	if err := tidy(ctx); err != nil {
 		d.log.Warn("what is left of former devices stays", "err", err)
 	}
-	d.device, err = loop.Attach(filepath.Join(dir, d.file.Name), loop.Options{SectorSize: int(d.opt.blockSize), Name: d.image})
+	d.device, err = loop.Attach(filepath.Join(dir, d.file.Name), loop.Options{
+		SectorSize: int(d.opt.blockSize),
+		Name:       d.image,
+		Partitions: true,
+	})
 	return err
 }
 

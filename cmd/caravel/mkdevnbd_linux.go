@@ -23,6 +23,16 @@ const (
 	// nbdMargin is how much longer than a fetch the kernel waits for an answer: a
 	// fetch that takes too long is an error of that read, and costs no connection.
 	nbdMargin = 10 * time.Second
+
+	// nbdEnd is how long reads in flight may go on at the end. Those of a device in
+	// use that take longer, the kernel asks again of the next process.
+	nbdEnd = 5 * time.Second
+
+	// What the kernel's driver may have in flight for each connection; the requests
+	// of a lost one go to the others. It asks for 128 KiB at a time unless
+	// /sys/block/nbdN/queue/max_sectors_kb was raised, and is let go that much higher.
+	nbdTags    = 128
+	nbdLargest = 1 << 20
 )
 
 // An nbdDevice is an image that becomes a device, is one, or was one.
@@ -51,12 +61,30 @@ func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error
 		if d.identity, err = d.opt.identity(img.identity()); err != nil {
 			return err
 		}
-		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: disk.Reader}}, nbd.Options{Log: d.log})
+		reader := disk.Reader
+		if t := d.opt.lazy.source.timeout; t != 0 {
+			reader = timely(reader, t+nbdMargin/2) // the kernel still gets the error
+		}
+		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: reader}}, d.limits())
 		if err != nil {
 			return err
 		}
 		return d.run(ctx, std)
 	})
+}
+
+// limits let the server take all that the kernel may ask: what waits unread behind a
+// store that hangs has its time limit from when it is read, and the kernel's own
+// would be over first. Who gives way to another process answers all of it.
+func (d *nbdDevice) limits() nbd.Options {
+	memory := int64(d.connections()) * nbdTags * nbdLargest
+	return nbd.Options{
+		Requests:   d.connections() * nbdTags,
+		ConnMemory: memory,
+		Memory:     memory,
+		Grace:      d.config().Timeout,
+		Log:        d.log,
+	}
 }
 
 // run attaches the device and serves it to its end.
@@ -71,7 +99,7 @@ func (d *nbdDevice) run(ctx context.Context, std streams) error {
 	case <-d.serving.Over():
 		return d.over()
 	case <-d.boss.GiveWay():
-		return d.giveWay()
+		return d.giveWay(ctx)
 	case <-ctx.Done():
 		return d.end()
 	}
@@ -150,7 +178,7 @@ func (d *nbdDevice) announce(ctx context.Context, std streams) error {
 // over tidies up after a device that somebody has detached, or that cannot be
 // served any more.
 func (d *nbdDevice) over() error {
-	if err := d.serving.Stop(); err != nil {
+	if err := d.stop(nbdEnd); err != nil {
 		return errors.Join(err, d.claim.Leave())
 	}
 	return d.gone()
@@ -171,14 +199,22 @@ func (d *nbdDevice) gone() error {
 // end detaches the device. One in use stays and waits for the next process.
 func (d *nbdDevice) end() error {
 	err := d.device.Detach()
-	stopped := d.serving.Stop()
 	if err == nil {
+		_ = d.stop(0) // nobody waits for what is still being read
 		_ = notify.Send(notify.Stopping)
-		return errors.Join(stopped, d.gone())
+		return d.gone()
 	}
+	_ = d.stop(nbdEnd)
 	var used *diskuse.InUseError
 	if errors.As(err, &used) {
 		err = fmt.Errorf("%w; its reads wait %v for mkdev of the same image", err, d.opt.deadTimeout)
 	}
 	return errors.Join(err, d.claim.Leave())
+}
+
+// stop lets go of the links when what was taken is answered, or when the time is
+// over.
+func (d *nbdDevice) stop(limit time.Duration) error {
+	defer time.AfterFunc(limit, d.server.Cut).Stop()
+	return d.serving.Stop()
 }

@@ -33,6 +33,9 @@ func parseNode(node string) (deviceNode, error) {
 		n.index = index
 		return n, nil
 	}
+	if isLoop(path) {
+		return n, usagef("%s: no loop device can be chosen; NODE is /dev/nbdN, or the name of a link", node)
+	}
 	n.link = path
 	if strings.Trim(n.udevName(), udevCharacters) != "" {
 		return n, usagef("%s: a name below /dev has letters, digits and any of #+-.:=@_/ only", node)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"caravel/supervise"
 )
@@ -58,13 +59,20 @@ func (d *nbdDevice) legacy(files []*os.File) supervise.Legacy {
 }
 
 // giveWay lets another worker go on with the device. If the links can be left to
-// it, the kernel notices nothing; if not, it waits for new ones.
-func (d *nbdDevice) giveWay() error {
+// it, the kernel notices nothing; if not, it waits for new ones. If ctx ends before
+// what was taken is answered, there is no other process to come.
+func (d *nbdDevice) giveWay(ctx context.Context) error {
 	files, err := d.serving.Files()
 	defer supervise.Legacy{Files: files}.Close()
-	if stopped := d.serving.Stop(); err == nil && stopped == nil && d.device.Attached() {
+	cut := context.AfterFunc(ctx, func() { time.AfterFunc(nbdEnd, d.server.Cut) })
+	defer cut()
+	stopped := d.serving.Stop()
+	switch {
+	case ctx.Err() != nil:
+		return d.end()
+	case err == nil && stopped == nil && d.device.Attached():
 		err = d.boss.Leave(d.legacy(files))
-	} else {
+	default:
 		d.log.Warn("links to the kernel are not left to the next process", "err", errors.Join(err, stopped))
 		err = nil
 	}
