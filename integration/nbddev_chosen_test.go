@@ -32,9 +32,9 @@ func testNBDChosen(t *testing.T) {
 	if told := m.told(t); !slices.Contains(told, "READY=1") || !slices.Contains(told, "DEVICE="+device) {
 		t.Errorf("service manager was told %q", told)
 	}
-	if links := linksOf(t, server.cmd.Process.Pid); len(links) != 2 {
-		t.Errorf("links %v, want 2", links)
-	}
+	eventually(t, "two links, and none to the service manager any more", func() bool {
+		return len(linksOf(t, server.cmd.Process.Pid)) == 2
+	})
 	holds(t, device, padded(data, 512))
 	nbdEnds(t, server, device)
 }
