@@ -3,11 +3,9 @@
 package integration
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -57,29 +55,13 @@ func testNBDAnotherOverlay(t *testing.T) {
 // testNBDSlowUdev has a udev that asks for a device's name and is slow in making the
 // link, as it also is for what the kernel tells of the end of a device.
 func testNBDSlowUdev(t *testing.T) {
-	const udevd, link = "/lib/systemd/systemd-udevd", "/dev/caravel/slow"
-	if _, err := os.Stat(udevd); err != nil {
-		t.Skip(udevd + " is not installed")
-	}
-	need(t, "udevadm")
-	if _, err := os.Stat("/run/udev/control"); err == nil {
-		t.Skip("udev runs here already, with rules of its own")
-	}
+	const link = "/dev/caravel/slow"
 	program := filepath.Join(t.TempDir(), "slow")
-	writeFile(t, program, fmt.Appendf(nil, "#!/bin/sh\n%s udev $1\nsleep 0.2\n", caravel))
+	writeFile(t, program, fmt.Appendf(nil, "#!/bin/sh\n%s \"$@\"\nsleep 0.2\n", caravel))
 	if err := os.Chmod(program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	rule := bytes.ReplaceAll(read(t, "../contrib/udev/75-caravel.rules"), []byte("/usr/local/bin/caravel udev"), []byte(program))
-	if err := os.MkdirAll("/run/udev/rules.d", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, "/run/udev/rules.d/75-caravel.rules", rule)
-	must(t, udevd, "--daemon")
-	t.Cleanup(func() {
-		_ = exec.Command("udevadm", "control", "--exit").Run()
-		os.RemoveAll("/run/udev")
-	})
+	udev(t, program)
 
 	image, _ := nbdImage(t, 12, 10_000)
 	for range times(3, 20) {

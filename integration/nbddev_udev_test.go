@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,26 +13,7 @@ import (
 
 // testNBDUdev has udev make the link, by the rule of contrib.
 func testNBDUdev(t *testing.T) {
-	const udevd = "/lib/systemd/systemd-udevd"
-	if _, err := os.Stat(udevd); err != nil {
-		t.Skip(udevd + " is not installed")
-	}
-	need(t, "udevadm")
-	if _, err := os.Stat("/run/udev/control"); err == nil {
-		t.Skip("udev runs here already, with rules of its own")
-	}
-	rule := strings.ReplaceAll(string(read(t, "../contrib/udev/75-caravel.rules")), "/usr/local/bin/caravel", caravel)
-	if err := os.MkdirAll("/run/udev/rules.d", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile("/run/udev/rules.d/75-caravel.rules", []byte(rule), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	must(t, udevd, "--daemon")
-	t.Cleanup(func() {
-		_ = exec.Command("udevadm", "control", "--exit").Run()
-		os.RemoveAll("/run/udev")
-	})
+	udev(t, caravel)
 
 	image, data := nbdImage(t, 9, 10_000)
 	server, device := nbdAttached(t, image, "/dev/caravel/golden")
@@ -45,4 +27,25 @@ func testNBDUdev(t *testing.T) {
 	}
 	nbdEnds(t, server, device)
 	absent(t, "/dev/caravel/golden")
+}
+
+// udev starts udevd with the rule of contrib, which runs program for caravel, until the
+// test ends.
+func udev(t *testing.T, program string) {
+	t.Helper()
+	const udevd = "/lib/systemd/systemd-udevd"
+	need(t, udevd, "udevadm")
+	if _, err := os.Stat("/run/udev/control"); err == nil {
+		t.Skip("udev runs here already, with rules of its own")
+	}
+	rule := bytes.ReplaceAll(read(t, "../contrib/udev/75-caravel.rules"), []byte("/usr/local/bin/caravel"), []byte(program))
+	if err := os.MkdirAll("/run/udev/rules.d", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, "/run/udev/rules.d/75-caravel.rules", rule)
+	must(t, udevd, "--daemon")
+	t.Cleanup(func() {
+		_ = exec.Command("udevadm", "control", "--exit").Run()
+		os.RemoveAll("/run/udev")
+	})
 }
