@@ -95,10 +95,19 @@ func TestCatOfAHugeIndex(t *testing.T) {
 		t.Errorf("with a part of the index %v is kept, %v", kept, err)
 	}
 	silent.Store(false)
-	const last = 1 << 20
-	end := must(t, caravel, "cat", fmt.Sprintf("--offset=%d", len(data)-last), "--cache-dir", cache, o.URL()+"/disk.caibx")
-	if end != string(data[len(data)-last:]) {
-		t.Errorf("the end: %d bytes, not the %d that belong there", len(end), last)
+	const last = 8 << 20
+	for _, dir := range []string{"none", cache} {
+		asked.Store(0)
+		end := must(t, caravel, "cat", fmt.Sprintf("--offset=%d", len(data)-last), "--cache-dir", dir, o.URL()+"/disk.caibx")
+		if end != string(data[len(data)-last:]) {
+			t.Errorf("the end: %d bytes, not the %d that belong there", len(end), last)
+		}
+		if n := asked.Load(); dir == "none" && n > 8 { // of 19 blocks
+			t.Errorf("%d requests for an index on whose word nothing is kept", n)
+		}
+	}
+	if kept, err := filepath.Glob(cache + "/*/*/*"); err != nil || len(kept) == 0 {
+		t.Errorf("with all of the index nothing is kept, %v", err)
 	}
 }
 

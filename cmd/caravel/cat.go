@@ -29,8 +29,10 @@ func catCommand() *cli.Command {
 		Usage:     "print an image or a part of it",
 		ArgsUsage: "INDEX [FILE]",
 		Description: `Writes the bytes of an image to standard output or FILE. Only the chunks that
-hold them are fetched, and of a large index behind a network, for a part of an image,
-only what says which these are, as far as the index is not pinned.
+hold them are fetched, and for a part of an image no more of a large index behind a
+network is waited for than what says which these are, as far as it is not pinned.
+The rest of it comes meanwhile if chunks are kept, as none is on the word of an index
+that has not come to its end.
 
 ` + examples(
 			"caravel cat http://host/disk.caibx > disk.img",

@@ -168,10 +168,10 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	return img, err
 }
 
-// fillMeanwhile brings what is not here of the index, all of which has to be checked
-// before a chunk is kept on its word. stop ends that.
+// fillMeanwhile brings what is not here of the index, if chunks are kept somewhere:
+// all of it has to be checked before one is, on its word. stop ends that.
 func (i *openedImage) fillMeanwhile(ctx context.Context) (stop func()) {
-	if i.Index != nil {
+	if i.Index != nil || i.kept == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
