@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -139,34 +137,16 @@ func configure(device int, path string, opt Options) error {
 	return err
 }
 
-const (
-	patience = 500 * time.Millisecond // for programs that look at a device in passing
-	pause    = 25 * time.Millisecond
-)
-
 // Detach takes the device away and returns when it is gone. One in use stays,
 // and the error says who uses it; Detach may then be called again. If the
 // process ends instead, the device goes with its last user.
 func (d *Device) Detach() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := retry(d.release)
-	if err != nil {
+	if err := diskuse.Patiently(d.release); err != nil {
 		return err
 	}
-	return retry(d.gone)
-}
-
-// retry gives f some time to succeed.
-func retry(f func() error) error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := f()
-		if err == nil || time.Now().After(deadline) {
-			return err
-		}
-		time.Sleep(pause)
-	}
+	return diskuse.Patiently(d.gone)
 }
 
 // release lets go of a device that nobody else uses.
@@ -174,19 +154,11 @@ func (d *Device) release() error {
 	if d.fd < 0 {
 		return nil
 	}
-	// An exclusive descriptor cannot be had while the device is mounted or
-	// part of another, and keeps both from happening while we look.
-	claim, err := unix.Open(d.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.EBUSY) {
-		return d.busy(diskuse.Of(d.Path, d.fd))
-	}
+	claim, err := diskuse.Claim(d.Path, d.fd)
 	if err != nil {
-		return fmt.Errorf("loop: %s: %w", d.Path, err)
+		return fmt.Errorf("loop: %w", err)
 	}
 	defer unix.Close(claim)
-	if users := diskuse.Of(d.Path, d.fd, claim); len(users) > 0 {
-		return d.busy(users)
-	}
 	if err := unix.IoctlSetInt(d.fd, unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
 		return fmt.Errorf("loop: %s: %w", d.Path, err)
 	}
@@ -204,17 +176,10 @@ func (d *Device) gone() error {
 	if err != nil || sequence(d.name) != d.sequence {
 		return nil
 	}
-	return d.busy(diskuse.Of(d.Path, d.fd))
+	return fmt.Errorf("loop: %w", &diskuse.InUseError{Path: d.Path, Users: diskuse.Of(d.Path, d.fd)})
 }
 
 func sequence(name string) string {
 	b, _ := os.ReadFile("/sys/block/" + name + "/diskseq") // since Linux 5.15
 	return string(b)
-}
-
-func (d *Device) busy(users []string) error {
-	if len(users) == 0 {
-		users = []string{"by an unknown user"}
-	}
-	return fmt.Errorf("loop: %s: in use: %s", d.Path, strings.Join(users, ", "))
 }

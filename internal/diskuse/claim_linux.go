@@ -61,7 +61,7 @@ func claim(path string, ours func(opener) bool) (fd int, err error) {
 
 const (
 	patience = 500 * time.Millisecond // for programs that look at a disk in passing
-	pause    = 10 * time.Millisecond
+	pause    = 25 * time.Millisecond  // each try looks at what all processes have open
 )
 
 // Patiently gives f, which takes a disk that nobody uses, some time to succeed:
