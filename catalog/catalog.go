@@ -315,9 +315,13 @@ func (img *Image) Fill(ctx context.Context) (*index.Index, error) {
 
 // Doubt says that the index names a chunk that nobody has. An index has no digest of
 // its own: it may have been damaged on its way, and its server would say for ever that
-// this version is the one it still has. So the next time it is read again. It may be
-// called from many goroutines.
-func (img *Image) Doubt() { img.keep.doubt() }
+// this version is the one it still has. So the next time it is read again, unless it is
+// the one that was wanted by its digest. It may be called from many goroutines.
+func (img *Image) Doubt() {
+	if img.opt.Pin == nil {
+		img.keep.doubt()
+	}
+}
 
 // settle keeps what is known, once all has come.
 func (img *Image) settle() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"caravel/catalog"
+	"caravel/chunker"
 	"caravel/index"
 	"caravel/store"
 	"caravel/store/diskcache"
@@ -293,6 +294,10 @@ func TestDoubt(t *testing.T) {
 	open("again", 0, true, true, true)
 	open("in doubt", size)
 	open("after that", 0)
+	opt.Pin = &catalog.Pin{Digest: chunker.SHA256, ID: chunker.SHA256.Sum(file)}
+	open("pinned", 0, true)
+	open("pinned again", 0)
+	opt.Pin = nil
 
 	img, err := catalog.Open(t.Context(), filepath.Join(s.dir, "a.caidx"), opt)
 	if err != nil {

@@ -69,7 +69,7 @@ type witness struct {
 
 func (w witness) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
 	c, err := w.Store.Get(ctx, want)
-	if err != nil && store.Final(err) && !errors.Is(err, store.ErrRefused) {
+	if err != nil && store.Final(err) && !errors.Is(err, catalog.ErrOffline) {
 		w.doubt()
 	}
 	return c, err
