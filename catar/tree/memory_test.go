@@ -82,7 +82,7 @@ func singly(t *testing.T, tr, whole *tree.Tree) {
 // An entry takes 250 bytes at most, its name included, whatever it is.
 func TestMemory(t *testing.T) {
 	if raced {
-		t.Skip("memory is not measured under the race detector")
+		t.Skip("memory is measured without the race detector, which make unit does")
 	}
 	tests := []struct {
 		name   string
@@ -153,7 +153,7 @@ func TestMemory(t *testing.T) {
 // TestMemoryGo says what the tree of the Go distribution takes.
 func TestMemoryGo(t *testing.T) {
 	if raced {
-		t.Skip("memory is not measured under the race detector")
+		t.Skip("memory is measured without the race detector, which make unit does")
 	}
 	file, size := distribution(t)
 	got, n := perEntry(t, onDisk{file}, size, true)
