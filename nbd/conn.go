@@ -11,15 +11,17 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
 // A conn is one client, from its greeting to its end.
 type conn struct {
 	srv *Server
-	net net.Conn      // below TLS, if there is any
-	tls *tls.Conn     // nil: all is in the clear; belongs to who negotiates, constant after that
-	in  *bufio.Reader // belongs to who negotiates, then to who leads
+	net net.Conn        // below TLS, if there is any
+	raw syscall.RawConn // of net; nil: it is no socket of the system's
+	tls *tls.Conn       // nil: all is in the clear; belongs to who negotiates, constant after that
+	in  *bufio.Reader   // belongs to who negotiates, then to who leads
 	log *slog.Logger
 
 	peer string // who it is, for a fair share of the slots
@@ -94,7 +96,7 @@ func (s *Server) attend(ctx context.Context, nc net.Conn, serve func(*conn) erro
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn) *conn {
 	roomy(nc)
-	c := &conn{srv: s, net: nc, in: bufio.NewReaderSize(nc, 4<<10)}
+	c := &conn{srv: s, net: nc, raw: rawOf(nc), in: bufio.NewReaderSize(nc, 4<<10)}
 	c.peer = peer(nc.RemoteAddr())
 	c.log = s.opt.Log.With("client", nc.RemoteAddr().String())
 	c.room.L = &c.mu
@@ -119,6 +121,16 @@ func roomy(nc net.Conn) {
 	}
 }
 
+// rawOf is the system's socket behind a connection, or nil.
+func rawOf(nc net.Conn) syscall.RawConn {
+	if socket, ok := nc.(syscall.Conn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
+}
+
 func (s *Server) forget(c *conn) {
 	c.kill(net.ErrClosed)
 	s.mu.Lock()
@@ -126,18 +138,23 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// shed ends the clients that hold memory for what they do not take or send.
+// shed ends the clients that do not take, or send, what is under way: some of them
+// hold memory for it.
 func (s *Server) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now().UnixNano()
 	for c := range s.conns {
-		for _, by := range []int64{c.sendBy.Load(), c.payloadBy.Load()} {
-			if by != 0 && by < now {
-				c.kill(errStalled)
-			}
+		if c.stalled(now) {
+			c.kill(errStalled)
 		}
 	}
+}
+
+// stalled reports whether what is being sent, or a payload, is late.
+func (c *conn) stalled(now int64) bool {
+	send, payload := c.sendBy.Load(), c.payloadBy.Load()
+	return send != 0 && send < now || payload != 0 && payload < now
 }
 
 func (c *conn) serve() error {

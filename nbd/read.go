@@ -28,23 +28,18 @@ func (c *conn) readData(j *job) {
 		j.fileData(f)
 		return
 	}
-	switch ok := c.fill(j, c.srv.payload(j), int64(j.Offset)); {
-	case ok && c.structured:
+	switch n, err := c.readAt(c.srv.payload(j), int64(j.Offset)); {
+	case err != nil:
+		c.unreadable(j, j.whole(), n, err)
+	case c.structured:
 		j.chunkData()
-	case ok:
+	default:
 		j.simpleData()
 	}
 }
 
-// fill reads p at off for j. If that fails it makes the error j's reply.
-func (c *conn) fill(j *job, p []byte, off int64) bool {
-	n, err := c.readAt(p, off)
-	if err == nil {
-		return true
-	}
-	c.unreadable(j, run{off: off, n: int64(len(p))}, n, err)
-	return false
-}
+// whole is all that j reads.
+func (j *job) whole() run { return run{off: int64(j.Offset), n: int64(j.Length)} }
 
 // readAt reads all of p at off, or what there is before an error.
 func (c *conn) readAt(p []byte, off int64) (int, error) {
@@ -82,7 +77,7 @@ const leastFile = 64 << 10
 // well before it is sent. And whoever sends waits for the file while others wait for
 // him: so all of it must be in the system's memory.
 func (c *conn) fileOf(j *job) *os.File {
-	if c.export.backed == nil || c.tls != nil || !c.structured || j.CommandFlags&cmdFlagDF != 0 || j.Length < leastFile || !canSendFile(c.net) {
+	if c.export.backed == nil || c.raw == nil || c.tls != nil || !c.structured || j.CommandFlags&cmdFlagDF != 0 || j.Length < leastFile || !tellsMemory() {
 		return nil
 	}
 	f := c.export.backed.Backing()

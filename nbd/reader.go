@@ -34,7 +34,7 @@ type Writer interface {
 type Sparse interface {
 	// Holes yields offset and length of the holes that touch the n bytes at
 	// off, in order; they may be adjacent. All else counts as data. It must
-	// not wait for anything.
+	// not wait for a network.
 	Holes(off, n int64) iter.Seq2[int64, int64]
 }
 

@@ -211,15 +211,10 @@ func (c *conn) send(n int) error {
 }
 
 func (c *conn) sendAll() error {
+	if c.out.sealed != nil {
+		return c.sendSealed()
+	}
 	for _, j := range c.out.batch {
-		if c.out.sealed != nil {
-			for _, b := range j.frames {
-				if _, err := c.out.sealed.Write(b); err != nil {
-					return err
-				}
-			}
-			continue
-		}
 		c.out.vec = append(c.out.vec, j.frames...)
 		if j.file != nil {
 			if err := c.sendFile(j); err != nil {
@@ -227,18 +222,27 @@ func (c *conn) sendAll() error {
 			}
 		}
 	}
-	if c.out.sealed != nil {
-		return c.out.sealed.Flush()
-	}
 	return c.sendVec()
 }
 
-// sendVec sends what has been gathered.
+// sendSealed is sendAll over TLS.
+func (c *conn) sendSealed() error {
+	for _, j := range c.out.batch {
+		for _, b := range j.frames {
+			if _, err := c.out.sealed.Write(b); err != nil {
+				return err
+			}
+		}
+	}
+	return c.out.sealed.Flush()
+}
+
+// sendVec sends what has been gathered, and has nothing gathered after that.
 func (c *conn) sendVec() error {
 	c.out.rest = c.out.vec
 	_, err := c.out.rest.WriteTo(c.net)
 	clear(c.out.vec)
-	c.out.vec = c.out.vec[:0]
+	c.out.vec, c.out.rest = c.out.vec[:0], nil
 	return err
 }
 
@@ -249,12 +253,12 @@ func (c *conn) sendFile(j *job) error {
 	if err := c.sendVec(); err != nil {
 		return err
 	}
-	n, err, lost := sendFile(c.net, j.file, int64(j.Offset), int(j.Length))
+	n, err, lost := sendFile(c.raw, j.file, int64(j.Offset), int(j.Length))
 	if lost != nil {
 		return lost
 	}
 	if err != nil {
-		c.unreadable(j, run{off: int64(j.Offset), n: int64(j.Length)}, n, err)
+		c.unreadable(j, j.whole(), n, err)
 		if _, err := io.CopyN(c.net, zeros{}, int64(j.Length)-int64(n)); err != nil {
 			return err
 		}
@@ -283,8 +287,7 @@ func (c *conn) settle() {
 		c.srv.freeJob(j)
 	}
 	clear(c.out.batch)
-	clear(c.out.vec)
-	c.out.batch, c.out.vec, c.out.rest = c.out.batch[:0], c.out.vec[:0], nil
+	c.out.batch = c.out.batch[:0]
 	if shared > 0 {
 		c.srv.memory.give(shared)
 	}

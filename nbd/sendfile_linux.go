@@ -4,20 +4,21 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// canSendFile reports whether a socket takes bytes out of a file without us.
-func canSendFile(out any) bool {
-	_, ok := out.(syscall.Conn)
-	return ok
-}
+// noCachestat: the kernel is older than Linux 6.5, which is also the first one whose
+// Unix sockets take pages without a copy.
+var noCachestat atomic.Bool
 
-// inMemory reports whether the n bytes at off of f are in the page cache. It is false
-// where the system does not tell, as before Linux 6.5, which is also the first one
-// whose Unix sockets take pages without a copy.
+// tellsMemory reports whether inMemory can ever say yes.
+func tellsMemory() bool { return !noCachestat.Load() }
+
+// inMemory reports whether the n bytes at off of f are in the page cache, as far as the
+// system tells.
 func inMemory(f *os.File, off, n int64) (yes bool) {
 	file, err := f.SyscallConn()
 	if err != nil {
@@ -28,6 +29,9 @@ func inMemory(f *os.File, off, n int64) (yes bool) {
 	err = file.Control(func(fd uintptr) {
 		var found unix.Cachestat_t
 		err := unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &found, 0)
+		if err == unix.ENOSYS {
+			noCachestat.Store(true)
+		}
 		yes = err == nil && found.Cache >= uint64(pages)
 	})
 	return yes && err == nil
@@ -35,11 +39,7 @@ func inMemory(f *os.File, off, n int64) (yes bool) {
 
 // sendFile sends n bytes of f at off. It returns how many were sent; err is what
 // ailed the file, lost what ailed the socket.
-func sendFile(out any, f *os.File, off int64, n int) (sent int, err, lost error) {
-	socket, lost := out.(syscall.Conn).SyscallConn()
-	if lost != nil {
-		return 0, nil, lost
-	}
+func sendFile(socket syscall.RawConn, f *os.File, off int64, n int) (sent int, err, lost error) {
 	file, err := f.SyscallConn()
 	if err != nil {
 		return 0, err, nil

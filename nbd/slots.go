@@ -68,12 +68,12 @@ func (s *Server) hasten() (some, choosing bool) {
 	defer s.mu.Unlock()
 	now := time.Now().UnixNano()
 	for c := range s.conns {
-		choose, send := c.chooseBy.Load(), max(c.sendBy.Load(), c.payloadBy.Load())
+		choose := c.chooseBy.Load()
 		switch {
 		case choose != 0 && choose < now:
 			c.kill(errHurry)
 			some = true
-		case send != 0 && send < now && c.guest():
+		case c.stalled(now) && c.guest():
 			c.kill(errStalled)
 			some = true
 		case choose != 0:
@@ -104,8 +104,8 @@ func (s *Server) idlest() (who *conn, since time.Time) {
 	return who, since
 }
 
-// guest reports whether the client has chosen its export, so that it may have to
-// make way: the kernel has not.
+// guest reports whether the client came by the negotiation, and is through with it:
+// what ServeKernel serves does not make way.
 func (c *conn) guest() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

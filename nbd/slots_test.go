@@ -168,6 +168,48 @@ func TestStalledClientsMakeWay(t *testing.T) {
 	})
 }
 
+// Who takes no reply is no better off for beginning one small write after the other.
+func TestStalledWriterMakesWay(t *testing.T) {
+	crowded(t, 2, func(h hall) {
+		stalled, busy := h.enter(t, "").goes(), h.enter(t, "").goes()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			stalled.Write(requestBytes(0, cmdFlush, 1, 0, 0)) // of which it takes no reply
+			for range 60 {
+				if _, err := stalled.Write(requestBytes(0, cmdWrite, 2, 0, 1)); err != nil {
+					return
+				}
+				time.Sleep(4900 * time.Millisecond)
+				if _, err := stalled.Write([]byte{1}); err != nil {
+					return
+				}
+			}
+		}()
+		served := make(chan struct{})
+		go func() {
+			for {
+				busy.change(cmdFlush)
+				select {
+				case <-served:
+					return
+				case <-time.After(2 * time.Second):
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		begun := time.Now()
+		h.enter(t, "").goes().change(cmdFlush)
+		if took := time.Since(begun); took > 15*time.Second {
+			t.Errorf("the next client was served after %v", took)
+		}
+		close(served)
+		stalled.Close()
+		<-ended
+		time.Sleep(3 * time.Second) // busy is through
+	})
+}
+
 // The address that holds the most connections gives some up first.
 func TestIdleClientsMakeWayByAddress(t *testing.T) {
 	for _, tt := range []struct{ name, one, many string }{

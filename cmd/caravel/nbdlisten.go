@@ -152,7 +152,8 @@ func netCause(err error) error {
 	return err
 }
 
-// inURI writes a path as the value of a URI's query.
+// inURI makes of what url.QueryEscape has written the value of a URI's query, as libnbd
+// takes it: slashes need no escape, and a space is no plus.
 var inURI = strings.NewReplacer("%2F", "/", "+", "%20")
 
 // uriOf is how clients name the first export at an address: if it is the default,

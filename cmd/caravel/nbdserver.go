@@ -40,9 +40,9 @@ func nbdServerCommand() *cli.Command {
 		Description: `Serves each image, read-only, as an NBD export named like the index without its
 ending, of a folder each index (*.caibx) in it; the first one is also the default
 export. Prints "Serving: URI" when clients can connect, a line for each address,
-and stays until SIGINT or SIGTERM. A URI is that of the default export: of others
-the name follows the host, or "nbd+unix:///". What is kept, and what is fetched in
-the background, is as in caravel mount.
+and stays until SIGINT or SIGTERM. A URI is that of the first export: of others the
+name follows the host, or "nbd+unix:///". What is kept, and what is fetched in the
+background, is as in caravel mount.
 
 Without --socket and --listen it listens on localhost:10809. A PORT without a HOST
 is one of localhost, also with a colon before it; for all of this machine's
