@@ -12,7 +12,7 @@ import (
 type superblock []byte
 
 // Of the file systems that casync knows the first 4 KiB are looked at, of others the
-// first 68: Btrfs has its superblock at byte 64 Ki.
+// first 68 KiB: Btrfs has its superblock at byte 64 Ki.
 const (
 	casyncBytes = 4 << 10
 	allBytes    = 68 << 10
