@@ -4,9 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"path/filepath"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const identityPrefix = "caravel:"
@@ -14,8 +14,9 @@ const identityPrefix = "caravel:"
 // identity is what tells the disk behind a device from others, for whoever goes on
 // with it: below what is mounted the same bytes have to stay. It is the image's, or
 // with an overlay, which is there already, a digest of that and of which file this
-// is: where it lies, links followed, and its inode, as one that is begun anew under
-// the same name is another disk.
+// is: where it lies, links followed, its inode and when that was born, as one that is
+// begun anew under the same name is another disk, though it may be given the inode of
+// the one before.
 func (o mkdevOptions) identity(image []byte) (string, error) {
 	if o.overlay.file == "" {
 		return identityPrefix + hex.EncodeToString(image), nil
@@ -27,11 +28,11 @@ func (o mkdevOptions) identity(image []byte) (string, error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return "", fmt.Errorf("--overlay: %w", err)
 	}
-	st, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("--overlay: %w", err)
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return "", fmt.Errorf("--overlay: %s: %w", path, err)
 	}
-	inode := st.Sys().(*syscall.Stat_t).Ino
-	sum := sha256.Sum256(fmt.Appendf(nil, "%x %d %s", image, inode, path))
+	// File systems that know no birth say 0.
+	sum := sha256.Sum256(fmt.Appendf(nil, "%x %d:%d %d %d.%09d %s", image, st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec, path))
 	return identityPrefix + hex.EncodeToString(sum[:]), nil
 }
