@@ -19,8 +19,13 @@ func hasUdev() bool {
 	return err == nil
 }
 
-// Changed has udev look again at what its rules say of the device.
-func (d *Device) Changed() error { return d.change("") }
+// Changed has udev, if there is one, look again at what its rules say of the device.
+func (d *Device) Changed() error {
+	if !hasUdev() {
+		return nil
+	}
+	return d.change("")
+}
 
 // change has the kernel announce the device once more, with a mark if there is one.
 func (d *Device) change(mark string) error {

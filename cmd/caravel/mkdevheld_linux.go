@@ -79,7 +79,11 @@ func (h *heldDevice) begin(ctx context.Context) error {
 // is the supervisor's: whoever reads it then may count on it.
 func (h *heldDevice) show(ctx context.Context, std streams) error {
 	if err := h.found(ctx); err != nil {
-		return err
+		if !h.said {
+			return err
+		}
+		// It has its users already: they are not helped by the end of who serves it.
+		h.log.Warn("device is served again, without its link", "device", h.device.Path, "err", err)
 	}
 	if h.said {
 		h.log.Info("device is served again", "device", h.device.Path)

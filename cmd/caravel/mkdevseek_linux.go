@@ -21,14 +21,14 @@ func (d *nbdDevice) begin(ctx context.Context) error {
 		return err
 	}
 	defer dir.Unlock()
-	if err := d.node.free(); err != nil {
-		return err
-	}
 	index, found, err := d.seek(dir)
 	if err != nil {
 		return err
 	}
 	if found == nil {
+		if err := d.node.free(); err != nil {
+			return err
+		}
 		return d.attach(dir, index)
 	}
 	return d.takeOver(dir, index, *found)
