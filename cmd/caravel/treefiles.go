@@ -47,7 +47,7 @@ type treeFile struct {
 	file *blockcache.File   // nil: there is none, the image is read without
 
 	readers int    // guarded by treeFiles.mu
-	use     uint64 // the last one; guarded by treeFiles.mu
+	use     uint64 // when it was opened or closed last; guarded by treeFiles.mu
 }
 
 // newTreeFiles begins it for an image, which closes the files.
@@ -117,12 +117,20 @@ func (t *treeFiles) unused() (found *treeFile) {
 	return found
 }
 
+// opened reports whether file is set.
+func (f *treeFile) opened() bool {
+	select {
+	case <-f.open:
+		return true
+	default:
+		return false
+	}
+}
+
 // complete reports whether nothing more is written to the file, without a look at
 // the disk.
 func (f *treeFile) complete() bool {
-	select {
-	case <-f.open:
-	default:
+	if !f.opened() {
 		return false
 	}
 	if f.file == nil {
@@ -189,6 +197,8 @@ func (t *treeFiles) release(f *treeFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f.readers--
+	t.last++
+	f.use = t.last
 }
 
 // close closes all files, when nobody reads any more.
@@ -211,10 +221,12 @@ type treeFileReader struct {
 
 // ReadAt waits until the file is open, which may have what it would fetch.
 func (r *treeFileReader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	select {
-	case <-r.file.open:
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	if !r.file.opened() { // else nobody need watch for the end of ctx, which costs
+		select {
+		case <-r.file.open:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
 	}
 	return r.reader.ReadAt(ctx, p, off)
 }
