@@ -66,6 +66,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -82,6 +83,7 @@ type Options struct {
 	Memory  *Memory       // nil: nothing is kept
 	Kept    store.Store   // where what the store gives is kept (a cache on disk); nil: nowhere
 	Touched func(row int) // told of each chunk that a Demand view reads (again and again); must be quick; nil: nobody
+	Wait    time.Duration // of a read of a Demand view for what is not here, room in memory included; 0: as long as the store takes
 	Log     *slog.Logger  // nil: discard
 }
 
@@ -96,6 +98,7 @@ type Image struct {
 	mem     *Memory
 	zeros   *zeros
 	touched func(row int)
+	wait    time.Duration // 0: no limit
 	log     *slog.Logger
 
 	files   atomic.Pointer[[]*File] // attached, by their offsets; never nil
@@ -125,6 +128,7 @@ func New(t index.Table, s store.Store, opt Options) *Image {
 		mem:     opt.Memory,
 		zeros:   newZeros(t),
 		touched: opt.Touched,
+		wait:    opt.Wait,
 		log:     opt.Log,
 		filling: semaphore.NewWeighted(fillBytes),
 	}
@@ -174,6 +178,20 @@ func (img *Image) join(ctx context.Context) (both context.Context, leave func(),
 		stop()
 		cancel(nil)
 		img.busy.Done()
+	}, nil
+}
+
+// joinFor is join for a reader of a class, of which those of demand may have a limit
+// to their patience.
+func (img *Image) joinFor(ctx context.Context, class store.Class) (both context.Context, leave func(), err error) {
+	joined, end, err := img.join(ctx)
+	if err != nil || class != store.Demand || img.wait == 0 {
+		return joined, end, err
+	}
+	both, cancel := context.WithTimeoutCause(joined, img.wait, fmt.Errorf("blockcache: no answer within %v", img.wait))
+	return both, func() {
+		cancel()
+		end()
 	}, nil
 }
 

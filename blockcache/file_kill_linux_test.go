@@ -156,7 +156,8 @@ func TestFileDiskFull(t *testing.T) {
 			t.Errorf("Keep of chunk %d: %v, kept %v", row, err, kept)
 		}
 	}
-	if n := s.asks() - asked; n != 0 {
+	// One, if the last chunk to be written beside the one that failed found room.
+	if n := s.asks() - asked; n > 1 {
 		t.Errorf("%d requests for what cannot be kept", n)
 	}
 	for range 2 {

@@ -28,7 +28,7 @@ func (img *Image) clip(r Range) Range {
 // here.
 func (img *Image) await(ctx context.Context, class store.Class, off, n int64) error {
 	defer img.counts[class].wait(time.Now())
-	both, leave, err := img.join(ctx)
+	both, leave, err := img.joinFor(ctx, class)
 	if err != nil {
 		return err
 	}

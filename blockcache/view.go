@@ -152,7 +152,7 @@ func (v *View) fetch(ctx context.Context, parts []part, start int64) (n int, err
 	defer v.img.counts[v.class].wait(time.Now())
 	// A new name: an argument that goroutines share would cost every hit, too,
 	// an allocation.
-	both, leave, err := v.img.join(ctx)
+	both, leave, err := v.img.joinFor(ctx, v.class)
 	if err != nil {
 		parts[0].err = err
 		return parts[0].failed(start)

@@ -352,3 +352,37 @@ func TestMaterializeTree(t *testing.T) {
 		m.ends(syscall.SIGTERM, soon)
 	}
 }
+
+// TestRecordMaterialised records what is read of an image all of which is here as a file
+// that others could read without us.
+func TestRecordMaterialised(t *testing.T) {
+	need(t, "nbdcopy")
+	d := newDisk(t, 4<<20, "--chunk-size=64K")
+	o := serveDir(t, d.dir, origin.Options{})
+	url, whole := o.URL()+"/disk.caibx", d.path("whole.img")
+	m, file := mounted(t, "--profile=none", "--materialize", whole, url, t.TempDir())
+	holds(t, file, d.data)
+	eventually(t, "it is all here", func() bool { b, err := os.ReadFile(whole); return err == nil && bytes.Equal(b, d.data) })
+	m.ends(syscall.SIGTERM, soon)
+
+	chunks := func(recorded string) string {
+		t.Helper()
+		for line := range strings.Lines(must(t, caravel, "profile", "show", recorded)) {
+			if n, ok := strings.CutPrefix(line, "Chunks: "); ok {
+				return n
+			}
+		}
+		t.Fatalf("%s has no chunks", recorded)
+		return ""
+	}
+	byMount, byServer := d.path("by-mount"), d.path("by-server")
+	m, file = mounted(t, "--record", byMount, "--profile=none", "--materialize", whole, url, t.TempDir())
+	holds(t, file, d.data)
+	m.ends(syscall.SIGTERM, soon)
+	server, uri := startNBD(t, "--record", byServer, "--profile=none", "--materialize", whole, "--socket", filepath.Join(shortDir(t), "s"), url)
+	must(t, "nbdcopy", uri, "null:")
+	server.ends(syscall.SIGTERM, soon)
+	if a, b := chunks(byMount), chunks(byServer); a != b || strings.HasPrefix(a, "0") {
+		t.Errorf("the mount recorded %q, the server %q", a, b)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -41,7 +42,7 @@ func (o *lazyOpener) cache(src *openedImage) *cachedImage {
 	o.heap.add(src.Table.Len(), rowBytes)
 	c := &cachedImage{src: src, from: o, index: src.Index, used: func() {}}
 	c.life, c.end = context.WithCancel(context.Background())
-	opt := blockcache.Options{Memory: o.memory, Kept: src.kept, Log: o.log}
+	opt := blockcache.Options{Memory: o.memory, Kept: src.kept, Wait: o.lazy.wait, Log: o.log}
 	opt.Touched = func(row int) { c.sweeping.Load().Touch(row) }
 	if o.lazy.record != "" {
 		c.recorder = prefetch.NewRecorder(src.Table.Len())
@@ -55,6 +56,15 @@ func (o *lazyOpener) cache(src *openedImage) *cachedImage {
 	defer o.mu.Unlock()
 	o.cached = append(o.cached, c)
 	return c
+}
+
+// Backing is a file for others to read by themselves; see blockcache.Image. What is
+// read past us could not be recorded.
+func (c *cachedImage) Backing(off, size int64) *os.File {
+	if c.recorder != nil {
+		return nil
+	}
+	return c.Image.Backing(off, size)
 }
 
 // readAhead suits the readers of an image.

@@ -39,6 +39,9 @@ type lazyImage struct {
 	want   func(off, n int64)
 	Close  func() error
 
+	// backing is all of it as a file, if there is one by now.
+	backing func() *os.File
+
 	// identity is the digest of its index, or of a plain file's path, size and time; nil
 	// if that is not known yet.
 	identity func() []byte
@@ -130,6 +133,7 @@ func (o *lazyOpener) lazily(src *openedImage) (*lazyImage, error) {
 		local:   src.local(img.Local),
 		want:    func(off, n int64) { ahead.Want(blockcache.Range{Off: off, Len: n}) },
 		Close:   img.Close,
+		backing: func() *os.File { return img.Backing(0, img.Size()) },
 		identity: func() []byte {
 			x := img.whole()
 			if x == nil {
@@ -196,6 +200,7 @@ func openFile(location string) (*lazyImage, error) {
 		local:   everything,
 		want:    func(int64, int64) {},
 		Close:   f.Close,
+		backing: func() *os.File { return f },
 
 		identity: func() []byte { return sum[:] },
 	}, nil
@@ -242,8 +247,6 @@ type plainFile struct{ f *os.File }
 func (p plainFile) ReadAt(_ context.Context, b []byte, off int64) (int, error) {
 	return p.f.ReadAt(b, off)
 }
-
-func (p plainFile) Backing() *os.File { return p.f }
 
 // announce tells people and the service manager that something is in use.
 func announce(std streams, line string, assignments ...string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -24,6 +25,8 @@ type lazyOptions struct {
 	stats       bool
 	statsFile   string // "": none
 	log         logOptions
+
+	wait time.Duration // what a read may wait for in all; 0: a --timeout for each thing that it waits for
 }
 
 // lazyFlags are for the commands that show images without downloading them.

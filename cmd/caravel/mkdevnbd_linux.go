@@ -51,6 +51,9 @@ type nbdDevice struct {
 // detached, or another process takes over. What is behind a device is known for
 // sure when it is attached.
 func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error {
+	if t := to.opt.lazy.source.timeout; t != 0 {
+		to.opt.lazy.wait = t + nbdMargin/2 // the kernel still gets the error
+	}
 	return to.open(ctx, std, in, true, func(to deviceImage, img *lazyImage) (err error) {
 		disk, err := to.opt.disk(img)
 		if err != nil {
@@ -61,11 +64,7 @@ func mkdevNBD(ctx context.Context, std streams, in string, to deviceImage) error
 		if d.identity, err = d.opt.identity(img.identity()); err != nil {
 			return err
 		}
-		reader := disk.Reader
-		if t := d.opt.lazy.source.timeout; t != 0 {
-			reader = timely(reader, t+nbdMargin/2) // the kernel still gets the error
-		}
-		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: reader}}, d.limits())
+		d.server, err = nbd.NewServer([]nbd.Export{{Name: img.name, Size: disk.size, Reader: timely(disk.Reader, to.opt.lazy.wait)}}, d.limits())
 		if err != nil {
 			return err
 		}
@@ -160,7 +159,10 @@ func (d *nbdDevice) announce(ctx context.Context, std streams) error {
 		d.log.Warn("device is served again, but not announced", "device", d.device.Path, "err", err)
 	}
 	if err := d.node.make(d.device.Path); err != nil {
-		return err
+		if !d.taken {
+			return err
+		}
+		d.log.Warn("device is served again, without its link", "device", d.device.Path, "err", err)
 	}
 	if err := d.boss.Leave(d.legacy(nil)); err != nil {
 		return err

@@ -8,34 +8,21 @@ import (
 	"caravel/nbd"
 )
 
-// A timelyReader fails a read that takes longer than limit, whatever that waits for:
-// what is asked at once of a store that hangs waits for its turn there first.
-type timelyReader struct {
-	nbd.Reader
-	limit time.Duration
-	late  error // what such a read fails with
-}
-
-// A timelyWriter is one that can be written to. A write waits for the image as a
-// read does where it is of a part of a block only.
+// A timelyWriter fails a change that takes longer than limit. One of a part of a block
+// waits for the image, as a read does, and for those before it that do.
 type timelyWriter struct {
 	nbd.Writer
-	timelyReader
+	nbd.Reader
+	limit time.Duration
 }
 
-// timely bounds what r takes for an answer.
+// timely bounds what r, if it can be written to, takes for a change; 0: it does not.
+// Reads are bounded where they wait, as most need not.
 func timely(r nbd.Reader, limit time.Duration) nbd.Reader {
-	bounded := timelyReader{r, limit, fmt.Errorf("no answer in %v", limit)}
-	if w, ok := r.(nbd.Writer); ok {
-		return timelyWriter{w, bounded}
+	if w, ok := r.(nbd.Writer); ok && limit > 0 {
+		return timelyWriter{w, r, limit}
 	}
-	return bounded
-}
-
-func (r timelyReader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	ctx, cancel := r.bound(ctx)
-	defer cancel()
-	return r.Reader.ReadAt(ctx, p, off)
+	return r
 }
 
 func (w timelyWriter) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
@@ -56,6 +43,6 @@ func (w timelyWriter) Discard(ctx context.Context, off, n int64) error {
 	return w.Writer.Discard(ctx, off, n)
 }
 
-func (r timelyReader) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, r.limit, r.late)
+func (w timelyWriter) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, w.limit, fmt.Errorf("no answer in %v", w.limit))
 }

@@ -41,7 +41,6 @@ func TestTimely(t *testing.T) {
 		t.Fatal("a writable disk cannot be written to")
 	}
 	for name, ask := range map[string]func(context.Context) error{
-		"read":    func(ctx context.Context) error { _, err := disk.ReadAt(ctx, nil, 0); return err },
 		"write":   func(ctx context.Context) error { _, err := writer.WriteAt(ctx, nil, 0); return err },
 		"zero":    func(ctx context.Context) error { return writer.Zero(ctx, 0, 1, false) },
 		"discard": func(ctx context.Context) error { return writer.Discard(ctx, 0, 1) },

@@ -112,12 +112,7 @@ type nbdReader struct {
 func (r nbdReader) Holes(off, n int64) iter.Seq2[int64, int64] { return r.img.holes(off, n) }
 
 // Backing is the image as a file, if it lies on disk as one.
-func (r nbdReader) Backing() *os.File {
-	if b, ok := r.reader.(nbd.Backed); ok {
-		return b.Backing()
-	}
-	return nil
-}
+func (r nbdReader) Backing() *os.File { return r.img.backing() }
 
 // Local is what can be read without a network.
 func (r nbdReader) Local(off, n int64) iter.Seq2[int64, int64] { return r.img.local(off, n) }
