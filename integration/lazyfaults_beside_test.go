@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -48,6 +49,24 @@ func mountedOrNot(t *testing.T, args ...string) (m *daemon, dir string, mounted 
 	}
 }
 
+// readDir lists a folder that can be.
+func readDir(t *testing.T, path string) []fs.DirEntry {
+	t.Helper()
+	all, err := os.ReadDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// entriesOf are the names and types in a listing.
+func entriesOf(all []fs.DirEntry) (lines []string) {
+	for _, e := range all {
+		lines = append(lines, fs.FormatDirEntry(e))
+	}
+	return lines
+}
+
 // rightOrError reads all of a tree that is there: each listing and file is that of
 // want, or an I/O error. It returns how many were.
 func rightOrError(t *testing.T, got, want string) (bad int) {
@@ -59,7 +78,10 @@ func rightOrError(t *testing.T, got, want string) (bad int) {
 		here := got + strings.TrimPrefix(path, want)
 		switch {
 		case e.IsDir():
-			_, err = os.ReadDir(here)
+			var names []fs.DirEntry
+			if names, err = os.ReadDir(here); err == nil && !slices.Equal(entriesOf(names), entriesOf(readDir(t, path))) {
+				t.Errorf("%s: %q, want %q", here, entriesOf(names), entriesOf(readDir(t, path)))
+			}
 		case e.Type().IsRegular():
 			var b []byte
 			if b, err = os.ReadFile(here); err == nil && !bytes.Equal(b, read(t, path)) {

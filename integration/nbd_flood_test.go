@@ -9,8 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,11 +43,11 @@ func TestFlood(t *testing.T) {
 			time.Sleep(time.Second) // of which it needs nothing
 			used = processorTime(t, server) - used
 			t.Logf("%d clients in %v, the next one served in %v; %d reads meanwhile, the longest %v; %d MiB, %d sockets, %v of the processor in a second",
-				n, flooded, served, reads, longest, peak(t, server), sockets(server), used)
+				n, flooded, served, reads, longest, server.most()>>20, sockets(server), used)
 			if served > 10*time.Second || longest > 5*time.Second {
 				t.Errorf("served in %v, a read in %v", served, longest)
 			}
-			if mib := peak(t, server); mib > 256 {
+			if mib := server.most() >> 20; mib > 256 {
 				t.Errorf("it took %d MiB", mib)
 			}
 			if used > 300*time.Millisecond {
@@ -187,24 +185,12 @@ func option(id uint32, data []byte) []byte {
 
 // sockets counts the open sockets of a process.
 func sockets(d *daemon) (n int) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", d.cmd.Process.Pid))
-	for _, file := range files {
-		if to, _ := os.Readlink(file); strings.HasPrefix(to, "socket:") {
+	for _, to := range d.descriptors() {
+		if strings.HasPrefix(to, "socket:") {
 			n++
 		}
 	}
 	return n
-}
-
-// peak is the most memory that a process has had, in MiB.
-func peak(t *testing.T, d *daemon) int {
-	t.Helper()
-	_, rest, _ := strings.Cut(string(read(t, fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))), "VmHWM:")
-	n, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n >> 10
 }
 
 // processorTime is what a process has used.

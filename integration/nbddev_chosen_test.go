@@ -16,12 +16,7 @@ import (
 // tells the service manager.
 func testNBDChosen(t *testing.T) {
 	image, data := nbdImage(t, 14, 100_000)
-	device := ""
-	for n := 15; n >= 0 && device == ""; n-- {
-		if _, err := os.Stat(fmt.Sprintf("/sys/block/nbd%d/pid", n)); err != nil {
-			device = fmt.Sprintf("/dev/nbd%d", n)
-		}
-	}
+	device := freeNBD(t)
 	m := newManager(t)
 	server := startWith(t, func(cmd *exec.Cmd) {
 		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path)
@@ -33,7 +28,7 @@ func testNBDChosen(t *testing.T) {
 		t.Errorf("service manager was told %q", told)
 	}
 	eventually(t, "two links, and none to the service manager any more", func() bool {
-		return len(linksOf(t, server.cmd.Process.Pid)) == 2
+		return len(linksOf(t, server)) == 2
 	})
 	holds(t, device, padded(data, 512))
 	nbdEnds(t, server, device)
