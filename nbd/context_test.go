@@ -205,3 +205,61 @@ func TestUnlisted(t *testing.T) {
 	c = greeted(t, serve(t, nbd.Options{Unlisted: true}, nbd.Export{Size: mib, Reader: patternReader{}}), 3)
 	c.choose("") // is called so
 }
+
+// replied takes a reply of one chunk or none, and returns its cookie.
+func (c *client) replied() uint64 {
+	c.Helper()
+	switch magic := c.uint32(); magic {
+	case 0x67446698:
+		c.uint32()
+		return c.uint64()
+	case 0x668e33ef:
+		c.uint32()
+		cookie := c.uint64()
+		c.bytes(int(c.uint32()))
+		return cookie
+	default:
+		c.Fatalf("reply magic %#x", magic)
+		return 0
+	}
+}
+
+// TestBlockStatusFirst has the status of blocks answered before the reads that have
+// arrived with the question, but not before what may have a payload.
+func TestBlockStatusFirst(t *testing.T) {
+	const r, w, f, s = cmdRead, cmdWrite, cmdFlush, cmdBlockStatus
+	// One at a time, so that the order of the replies is that of the answers.
+	socket := serve(t, nbd.Options{Requests: 1}, nbd.Export{Name: "disk", Size: mib, Reader: sparseReader{{4096, 4096}}})
+	for _, tt := range []struct{ asked, want []uint64 }{
+		{[]uint64{r, r, r, s}, []uint64{3, 0, 1, 2}},
+		{[]uint64{r, s, r, s, s, r}, []uint64{1, 3, 4, 0, 2, 5}},
+		{[]uint64{s, r, s}, []uint64{0, 2, 1}},
+		{[]uint64{r, s, w, r, s}, []uint64{1, 0, 2, 3, 4}},
+		{[]uint64{r, f, s}, []uint64{0, 1, 2}},
+	} {
+		c := greeted(t, socket, 3)
+		c.structured = true
+		c.option(optStructured, nil)
+		c.wantReply(optStructured, repAck)
+		c.option(optSetMeta, metaData("disk", "base:allocation"))
+		c.wantReply(optSetMeta, repMeta)
+		c.wantReply(optSetMeta, repAck)
+		c.choose("disk")
+		var all []byte
+		for i, kind := range tt.asked {
+			all = append(all, requestBytes(0, uint16(kind), uint64(i), 512, 512)...)
+			if kind == w {
+				// What looks like a request that could be brought forward.
+				all = append(all, requestBytes(0, s, 99, 0, 512)...)
+				all = append(all, make([]byte, 512-28)...)
+			}
+		}
+		c.send(append(all, requestBytes(0, cmdDisc, 0, 0, 0)...))
+		for _, want := range tt.want {
+			if got := c.replied(); got != want {
+				t.Fatalf("%v: reply to %d, want that to %d", tt.asked, got, want)
+			}
+		}
+		c.wantEnd()
+	}
+}

@@ -102,6 +102,12 @@
 // ours (Linux 6.5). nbdcopy of such a file then takes 0.6 times the server's
 // processor that it took before, and half of what nbdkit's file plugin takes.
 //
+// A BLOCK_STATUS is answered before the reads that have arrived with it. nbdcopy asks
+// for one every 128 MiB, and waits: once all of its reads were answered it gave all of
+// their memory back and was without work. A copy of 4 GiB, two thirds full, over one
+// connection took 0.65 times as long with this, and 0.8 times as long as nbdkit's file
+// plugin, where it took 1.4 times as long before.
+//
 // Replies straight out of the chunks in memory, without a copy, were tried too: 256
 // KiB at a time the kernel took 2.6 times the processor that it takes with one, for
 // it reads a large heap page by page, each a TLB miss on a virtual machine. In huge

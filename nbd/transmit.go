@@ -77,10 +77,14 @@ func (c *conn) leave(err error) {
 // next reads one request. Before it waits for the client, all replies that
 // are ready are sent.
 func (c *conn) next(j *job) error {
-	if c.in.Buffered() < requestSize {
+	fresh := c.in.Buffered() < requestSize
+	if fresh {
 		c.flush()
 	}
 	b, err := c.in.Peek(requestSize)
+	if fresh && err == nil {
+		c.bringForward()
+	}
 	if len(b) > 0 && errors.Is(err, errTimeout) {
 		whole := make([]byte, requestSize)
 		n := copy(whole, b)
@@ -115,6 +119,31 @@ func (c *conn) next(j *job) error {
 		return fmt.Errorf("nbd: write of %d bytes: more than %d", j.Length, maxPayload)
 	}
 	return nil
+}
+
+// bringForward puts a BLOCK_STATUS before the reads that have arrived with it. Programs
+// that copy disks wait for its answer before they ask for more, and would be idle, with
+// all of their memory given back, once those reads were answered.
+func (c *conn) bringForward() {
+	all, _ := c.in.Peek(c.in.Buffered()) // the buffer itself
+	const n = requestSize
+	front := 0
+	for i := 0; i+n <= len(all); i += n {
+		b := all[i:][:n]
+		if binary.BigEndian.Uint32(b) != protocol.TRANSMISSION_MAGIC_REQUEST {
+			return
+		}
+		switch binary.BigEndian.Uint16(b[6:]) {
+		case protocol.TRANSMISSION_TYPE_REQUEST_READ:
+		case cmdBlockStatus:
+			status := [n]byte(b)
+			copy(all[front+n:i+n], all[front:i])
+			copy(all[front:], status[:])
+			front += n
+		default:
+			return // it may have a payload, or be for after what is before it
+		}
+	}
 }
 
 // inGrace has read go on that stopped within a request because the connection
