@@ -43,17 +43,51 @@ func attachDirect(dir string, opt Options) (int, error) {
 	case err != nil:
 		return -1, fmt.Errorf("%s: %w", fuseDevice, err)
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,default_permissions",
-		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
-	if os.Geteuid() == 0 { // others may look in
-		data += ",allow_other"
+	data := []string{fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d", fd, unix.S_IFDIR, os.Geteuid(), os.Getegid())}
+	data = append(data, opt.kernelOptions()...)
+	flags := uintptr(unix.MS_RDONLY)
+	for _, f := range opt.flags() {
+		flags |= f.bit
 	}
-	err = unix.Mount(opt.FSName, dir, "fuse."+subtype, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data)
+	err = unix.Mount(opt.FSName, dir, "fuse."+subtype, flags, strings.Join(data, ","))
 	if err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("mount: %w", err)
 	}
 	return fd, nil
+}
+
+// A mountFlag is one that mount(2) takes as a bit and fusermount3 by its name.
+type mountFlag struct {
+	name string
+	bit  uintptr
+}
+
+// flags are those of the mount but that it is read-only.
+func (o Options) flags() []mountFlag {
+	var all []mountFlag
+	for _, f := range []struct {
+		mountFlag
+		set bool
+	}{
+		{mountFlag{"nosuid", unix.MS_NOSUID}, !o.SetID},
+		{mountFlag{"nodev", unix.MS_NODEV}, !o.Devices},
+		{mountFlag{"noexec", unix.MS_NOEXEC}, o.NoExec},
+	} {
+		if f.set {
+			all = append(all, f.mountFlag)
+		}
+	}
+	return all
+}
+
+// kernelOptions are for the file system and the security module.
+func (o Options) kernelOptions() []string {
+	all := []string{"default_permissions", "max_read=" + strconv.Itoa(maxRead)}
+	if o.Others || os.Geteuid() == 0 {
+		all = append(all, "allow_other")
+	}
+	return append(all, o.Labels...)
 }
 
 // attachByHelper has fusermount3 open the device, mount it and hand it over.
@@ -70,13 +104,11 @@ func attachByHelper(dir string, opt Options) (int, error) {
 	theirs := os.NewFile(uintptr(pair[1]), "fusermount3")
 	defer theirs.Close()
 
-	options := []string{
-		"ro", "nosuid", "nodev", "default_permissions", "max_read=" + strconv.Itoa(maxRead),
-		"fsname=" + escapeOption(opt.FSName), "subtype=" + subtype,
+	options := []string{"ro", "fsname=" + escapeOption(opt.FSName), "subtype=" + subtype}
+	for _, f := range opt.flags() {
+		options = append(options, f.name)
 	}
-	if os.Geteuid() == 0 { // others may look in
-		options = append(options, "allow_other")
-	}
+	options = append(options, opt.kernelOptions()...)
 	cmd := exec.Command(helper, "-o", strings.Join(options, ","), "--", dir)
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
 	cmd.Env = []string{"_FUSE_COMMFD=3"}

@@ -42,7 +42,9 @@
 // contradiction is an I/O error. What the kernel reads by itself is confirmed when
 // it is opened. The targets of links are the tree's; attributes other than those
 // that stat shows come from the archive. Set-id bits, capabilities and devices
-// have no effect whatever is said of them: the mount is nosuid and nodev.
+// have no effect whatever is said of them, as the mount is nosuid and nodev; unless
+// [Options].SetID and Devices say otherwise, and then who has such a thing is
+// confirmed by all that leads to it before the kernel hears of it.
 //
 // # Faults
 //
@@ -73,8 +75,8 @@
 // attributes in user. and trusted., labels, capabilities and access control
 // lists, which count; what chattr, FAT and quotas know, by the ioctls that ask
 // for it. Names of users are not shown: they are the numbers' names here. Each
-// entry has one link, also a directory, which tells find not to count on the
-// number. A file's blocks are its bytes, those of the whole the archive's; the
+// entry has one link, a directory two and one of each directory in it, on which find
+// counts; until these are known it has one, which says so. A file's blocks are its bytes, those of the whole the archive's; the
 // number of files is that of the entries seen so far.
 //
 // The number of a node is that of the tree's entry: nothing is kept here of what

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -24,10 +25,11 @@ const best = feature.Best | feature.SHA512_256
 
 // A fakeTree is a tree in memory. Its payloads lie in a row in a stream.
 type fakeTree struct {
-	flags   feature.Flags
-	known   bool         // says that all entries are in memory, as they are
-	entries []*fakeEntry // by ID
-	end     int64        // of the stream so far
+	flags     feature.Flags
+	known     bool         // says that all entries are in memory, as they are
+	unsettled atomic.Bool  // says that the directories in none are known
+	entries   []*fakeEntry // by ID
+	end       int64        // of the stream so far
 
 	// before, if set, is asked before whatever may wait; an error is its
 	// error.
@@ -153,6 +155,33 @@ func (t *fakeTree) Entry(ctx context.Context, id tree.ID) (*catar.Node, error) {
 
 func (t *fakeTree) Confirm(ctx context.Context, id tree.ID) error {
 	return t.ask(ctx, "confirm", id, "")
+}
+
+func (t *fakeTree) ConfirmPath(ctx context.Context, id tree.ID) error {
+	return t.ask(ctx, "confirm path", id, "")
+}
+
+func (t *fakeTree) Dirs(dir tree.ID) (n int) {
+	if t.unsettled.Load() {
+		return -1
+	}
+	for _, id := range t.entries[dir].children {
+		if t.entries[id].IsDir() {
+			n++
+		}
+	}
+	return n
+}
+
+func (t *fakeTree) Span(id tree.ID) catar.Span {
+	span := catar.Span{Start: t.entries[id].off, End: t.entries[id].off + t.entries[id].Size}
+	for _, child := range t.entries[id].children {
+		span.End = max(span.End, t.Span(child).End)
+	}
+	if id == tree.Root {
+		span.End = t.end
+	}
+	return span
 }
 
 func (t *fakeTree) Payload(id tree.ID) (off, n int64) { return t.entries[id].off, t.entries[id].Size }

@@ -23,6 +23,12 @@ import (
 type Options struct {
 	FSName       string       // first column of df and mount; "": the file's name
 	Mkdir        bool         // make the mount's directory if it is not there, and remove it at the end
+	Others       bool         // others than who mounts may look in; root always lets them
+	SetID        bool         // set-id bits and capabilities have an effect, which is root's to say
+	Devices      bool         // devices can be opened, the same
+	NoExec       bool         // nothing can be executed
+	Labels       []string     // for the kernel's security module: "context=…" and its kind
+	Look         Look         // how a tree is shown
 	MaxReadAhead int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
 	Passthrough  int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
 	AsyncDirect  bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read

@@ -3,6 +3,7 @@
 package fusefs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -38,7 +39,10 @@ type Tree interface {
 	Lookup(ctx context.Context, dir tree.ID, name string) (tree.Attr, error)
 	Children(ctx context.Context, dir tree.ID) ([]tree.Child, error) // always in the same order
 	Entry(ctx context.Context, id tree.ID) (*catar.Node, error)
-	Confirm(ctx context.Context, id tree.ID) error // that the archive says of the entry what Attr says; cheap once it did
+	Confirm(ctx context.Context, id tree.ID) error     // that the archive says of the entry what Attr says; cheap once it did
+	ConfirmPath(ctx context.Context, id tree.ID) error // the same of all that leads to the entry, too
+	Dirs(dir tree.ID) int                              // directories in one; < 0: that is not known yet
+	Span(id tree.ID) catar.Span
 	Payload(id tree.ID) (off, n int64)
 	Target(ctx context.Context, id tree.ID) (string, error)
 }
@@ -61,11 +65,14 @@ func MountTree(dir string, t Tree, open func(off, size int64) Reader, opt Option
 }
 
 // treeFS is a tree in the kernel's protocol. The number of a node is that of
-// the tree's entry, so nothing is kept here of what the kernel knows or forgets.
+// the tree's entry, so nothing is kept here of what the kernel knows or forgets; but
+// that of the root is the kernel's, whichever directory is shown.
 type treeFS struct {
 	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
 	tree               Tree
 	flags              feature.Flags
+	look               Look
+	effective          bool // set-id bits or devices are for real
 	open               func(off, size int64) Reader
 	requests           *requests
 	backings           *backings
@@ -76,10 +83,13 @@ type treeFS struct {
 }
 
 func newTreeFS(t Tree, open func(off, size int64) Reader, opt Options) *treeFS {
+	opt.Look.Root = cmp.Or(opt.Look.Root, tree.Root)
 	return &treeFS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		tree:          t,
 		flags:         t.Flags(),
+		look:          opt.Look,
+		effective:     opt.SetID || opt.Devices,
 		open:          open,
 		requests:      newRequests(opt.Log),
 		backings:      newBackings(opt.Passthrough, opt.Log),
@@ -94,7 +104,7 @@ func (f *treeFS) Init(s *fuse.Server) {
 
 func (f *treeFS) String() string     { return "tree" }
 func (f *treeFS) serving() *requests { return f.requests }
-func (f *treeFS) hasACLs() bool      { return f.flags&feature.ACL != 0 }
+func (f *treeFS) hasACLs() bool      { return f.flags&feature.ACL != 0 && f.look.Perm == nil }
 
 func (f *treeFS) hasXAttrs() bool {
 	return f.flags&(feature.XAttrs|feature.ACL|feature.SELinux|feature.FCaps) != 0
@@ -112,6 +122,9 @@ func (f *treeFS) attr(node uint64) (tree.Attr, fuse.Status) {
 	if node > math.MaxUint32 {
 		return tree.Attr{}, fuse.Status(unix.ESTALE)
 	}
+	if node == fuse.FUSE_ROOT_ID {
+		node = uint64(f.look.Root)
+	}
 	a := f.tree.Attr(tree.ID(node))
 	if a.ID == 0 {
 		return a, fuse.Status(unix.ESTALE)
@@ -122,7 +135,7 @@ func (f *treeFS) attr(node uint64) (tree.Attr, fuse.Status) {
 // path is where an entry is in the tree, for people to read.
 func (f *treeFS) path(id tree.ID) string {
 	var up []string
-	for ; id != tree.Root && len(up) < catar.MaxDepth; id = f.tree.Parent(id) {
+	for ; id != tree.Root && len(up) < catar.MaxDepth; id = f.tree.Parent(id) { // of the whole archive
 		up = append(up, f.tree.Name(id))
 	}
 	slices.Reverse(up)
@@ -145,9 +158,12 @@ func (f *treeFS) Lookup(signal <-chan struct{}, h *fuse.InHeader, name string, o
 	defer f.requests.finish(ctx)
 
 	a, err := f.tree.Lookup(ctx, dir.ID, name)
+	if err == nil && f.mustBeSure(&a) {
+		err = f.tree.ConfirmPath(ctx, a.ID)
+	}
 	switch {
 	case err == nil:
-		fillEntry(out, &a)
+		f.fillEntry(out, &a)
 		return fuse.OK
 	case errors.Is(err, fs.ErrNotExist):
 		out.SetEntryTimeout(forever) // node 0: known not to be there
@@ -156,20 +172,39 @@ func (f *treeFS) Lookup(signal <-chan struct{}, h *fuse.InHeader, name string, o
 	return f.requests.failed(ctx, err, "lookup failed", "entry", path.Join(f.path(dir.ID), name))
 }
 
-func fillEntry(out *fuse.EntryOut, a *tree.Attr) {
-	out.NodeId = uint64(a.ID)
-	out.SetEntryTimeout(forever)
-	out.SetAttrTimeout(forever)
-	fillAttr(&out.Attr, a)
+// mustBeSure reports whether an entry has an effect that nobody may claim for it.
+func (f *treeFS) mustBeSure(a *tree.Attr) bool {
+	if !f.effective {
+		return false
+	}
+	switch a.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return a.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return true
+	}
+	return false
 }
 
-// fillAttr leaves the number of links at 1 also for a directory, which says
-// that its subdirectories are not counted: find would believe any other number.
-func fillAttr(out *fuse.Attr, a *tree.Attr) {
+func (f *treeFS) fillEntry(out *fuse.EntryOut, a *tree.Attr) {
+	out.NodeId = uint64(a.ID)
+	out.SetEntryTimeout(forever)
+	out.SetAttrTimeout(f.fillAttr(&out.Attr, a))
+}
+
+// unsettled is for how long the kernel keeps the attributes of a directory whose
+// links are not known yet.
+const unsettled = time.Second
+
+// fillAttr returns for how long the kernel may keep it. A directory has two links and
+// one of each directory in it, as find believes; while these are not known one, which
+// says so.
+func (f *treeFS) fillAttr(out *fuse.Attr, a *tree.Attr) (keep time.Duration) {
 	seconds, nano := a.MTime/int64(time.Second), a.MTime%int64(time.Second)
 	if nano < 0 { // before 1970
 		seconds, nano = seconds-1, nano+int64(time.Second)
 	}
+	uid, gid := f.look.owner(a.UID, a.GID)
 	*out = fuse.Attr{
 		Ino:       a.Ino,
 		Size:      uint64(a.Size),
@@ -179,9 +214,9 @@ func fillAttr(out *fuse.Attr, a *tree.Attr) {
 		Atimensec: uint32(nano),
 		Mtimensec: uint32(nano),
 		Ctimensec: uint32(nano),
-		Mode:      a.Mode,
+		Mode:      f.look.mode(a.Mode),
 		Nlink:     1,
-		Owner:     fuse.Owner{Uid: a.UID, Gid: a.GID},
+		Owner:     fuse.Owner{Uid: uid, Gid: gid},
 		Blksize:   blockSize,
 	}
 	switch a.Mode & unix.S_IFMT {
@@ -189,7 +224,14 @@ func fillAttr(out *fuse.Attr, a *tree.Attr) {
 		out.Blocks = (out.Size + 511) / 512
 	case unix.S_IFCHR, unix.S_IFBLK:
 		out.Rdev = a.Minor&0xff | a.Major<<8 | a.Minor&^0xff<<12 // the kernel's 32 bits
+	case unix.S_IFDIR:
+		n := f.tree.Dirs(a.ID)
+		if n < 0 {
+			return unsettled
+		}
+		out.Nlink = 2 + uint32(n)
 	}
+	return forever
 }
 
 func (f *treeFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
@@ -198,8 +240,7 @@ func (f *treeFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOu
 		return st
 	}
 	*out = fuse.AttrOut{}
-	out.SetTimeout(forever)
-	fillAttr(&out.Attr, &a)
+	out.SetTimeout(f.fillAttr(&out.Attr, &a))
 	return fuse.OK
 }
 
@@ -221,15 +262,23 @@ func (f *treeFS) Readlink(signal <-chan struct{}, h *fuse.InHeader) ([]byte, fus
 	return []byte(target), fuse.OK
 }
 
-// node reads all of an entry.
-func (f *treeFS) node(signal <-chan struct{}, pid uint32, id tree.ID) (*catar.Node, fuse.Status) {
+// node reads all of an entry; surely makes sure that it is the one which the tables
+// lead to.
+func (f *treeFS) node(signal <-chan struct{}, pid uint32, id tree.ID, surely bool) (*catar.Node, fuse.Status) {
 	ctx := f.requests.begin(signal, pid)
 	if ctx == nil {
 		return nil, fuse.EIO
 	}
 	defer f.requests.finish(ctx)
 
-	n, err := f.tree.Entry(ctx, id)
+	var n *catar.Node
+	var err error
+	if surely {
+		err = f.tree.ConfirmPath(ctx, id)
+	}
+	if err == nil {
+		n, err = f.tree.Entry(ctx, id)
+	}
 	if err != nil {
 		return nil, f.requests.failed(ctx, err, "entry not read", "entry", f.path(id))
 	}
@@ -237,8 +286,9 @@ func (f *treeFS) node(signal <-chan struct{}, pid uint32, id tree.ID) (*catar.No
 }
 
 func (f *treeFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	span := f.tree.Span(f.look.Root)
 	*out = fuse.StatfsOut{
-		Blocks:  (uint64(f.tree.Size()) + blockSize - 1) / blockSize,
+		Blocks:  (uint64(span.End-span.Start) + blockSize - 1) / blockSize,
 		Files:   uint64(f.tree.Len()), // there may be more
 		Bsize:   blockSize,
 		Frsize:  blockSize,

@@ -37,8 +37,8 @@ func (f *treeFS) ReadDir(signal <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 func (f *treeFS) ReadDirPlus(signal <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return f.readDir(signal, in, func(e fuse.DirEntry, a *tree.Attr) bool {
 		entry := out.AddDirLookupEntry(e)
-		if entry != nil && a != nil {
-			fillEntry(entry, a)
+		if entry != nil && a != nil && !f.mustBeSure(a) { // else it is to be looked up
+			f.fillEntry(entry, a)
 		}
 		return entry != nil
 	})
@@ -75,7 +75,11 @@ func (f *treeFS) dirEntry(dir tree.ID, children []tree.Child, i uint64) (fuse.Di
 	case 0:
 		return fuse.DirEntry{Name: ".", Ino: f.tree.Attr(dir).Ino, Mode: unix.S_IFDIR}, nil
 	case 1:
-		return fuse.DirEntry{Name: "..", Ino: f.tree.Attr(f.tree.Parent(dir)).Ino, Mode: unix.S_IFDIR}, nil
+		up := dir
+		if dir != f.look.Root {
+			up = f.tree.Parent(dir)
+		}
+		return fuse.DirEntry{Name: "..", Ino: f.tree.Attr(up).Ino, Mode: unix.S_IFDIR}, nil
 	}
 	child := &children[i-dots]
 	return fuse.DirEntry{Name: child.Name, Ino: child.Ino, Mode: child.Mode}, &child.Attr

@@ -72,7 +72,7 @@ func (f *treeFS) Ioctl(signal <-chan struct{}, in *fuse.IoctlIn, _ []byte, out *
 	if st != fuse.OK || a.Plain {
 		return st
 	}
-	n, st := f.node(signal, in.Pid, a.ID)
+	n, st := f.node(signal, in.Pid, a.ID, false)
 	if st == fuse.OK {
 		answer(n, buf)
 	}

@@ -40,18 +40,18 @@ func xattrFeature(name string) feature.Flags {
 	return 0
 }
 
-// xattr is the value of an attribute of n.
-func xattr(n *catar.Node, name string) (value []byte, ok bool) {
+// xattr is the shown value of an attribute of n.
+func (l *Look) xattr(n *catar.Node, name string) (value []byte, ok bool) {
 	switch name {
 	case xattrFCaps:
 		return n.FCaps, n.FCaps != nil
 	case xattrSELinux:
 		return []byte(n.SELinux), n.SELinux != ""
 	case xattrACL:
-		value = accessACL(n.ACL, n.Mode)
+		value = accessACL(l.acl(n.ACL), n.Mode)
 		return value, value != nil
 	case xattrDefaultACL:
-		value = defaultACL(n.ACL)
+		value = defaultACL(l.acl(n.ACL))
 		return value, value != nil
 	}
 	i, ok := slices.BinarySearchFunc(n.XAttrs, name, func(x catar.XAttr, name string) int { return strings.Compare(x.Name, name) })
@@ -72,11 +72,11 @@ func (f *treeFS) GetXAttr(signal <-chan struct{}, h *fuse.InHeader, name string,
 	if !a.XAttrs {
 		return 0, f.noXAttrs(fuse.ENODATA)
 	}
-	n, st := f.node(signal, h.Pid, a.ID)
+	n, st := f.node(signal, h.Pid, a.ID, name == xattrFCaps && f.effective)
 	if st != fuse.OK {
 		return 0, st
 	}
-	value, ok := xattr(n, name)
+	value, ok := f.look.xattr(n, name)
 	if !ok {
 		return 0, fuse.ENODATA
 	}
@@ -119,19 +119,19 @@ func (f *treeFS) ListXAttr(signal <-chan struct{}, h *fuse.InHeader, dest []byte
 	if !a.XAttrs {
 		return 0, f.noXAttrs(fuse.OK)
 	}
-	n, st := f.node(signal, h.Pid, a.ID)
+	n, st := f.node(signal, h.Pid, a.ID, false)
 	if st != fuse.OK {
 		return 0, st
 	}
-	return give(dest, listXAttrs(n, f.flags, h.Uid == 0))
+	return give(dest, f.listXAttrs(n, h.Uid == 0))
 }
 
 // listXAttrs are the names of n's attributes, each ended by NUL. The kernel
 // refuses trusted ones to ordinary users, but it would list them.
-func listXAttrs(n *catar.Node, flags feature.Flags, privileged bool) []byte {
+func (f *treeFS) listXAttrs(n *catar.Node, privileged bool) []byte {
 	var list []byte
 	for _, name := range []string{xattrFCaps, xattrSELinux, xattrACL, xattrDefaultACL} {
-		if _, ok := xattr(n, name); ok && flags&xattrFeature(name) != 0 {
+		if _, ok := f.look.xattr(n, name); ok && f.flags&xattrFeature(name) != 0 {
 			list = append(append(list, name...), 0)
 		}
 	}

@@ -75,6 +75,7 @@ func (e *entry) attr(id ID) Attr {
 type dir struct {
 	all     atomic.Pointer[children]    // nil: not all of them are known
 	table   atomic.Pointer[catar.Table] // nil: not read, or not needed any more
+	dirs    atomic.Uint32               // how many of all are directories, and one; 0: nobody has counted
 	goodbye int64                       // where the table is, 0: that could not be read; does not change
 	single  []ID                        // until all is set, the children seen, by where they are; under Tree.mu
 }

@@ -283,6 +283,31 @@ func (t *Tree) Parent(id ID) ID {
 	return e.parent
 }
 
+// Dirs is how many of a directory's children are directories; -1 if not all of them
+// are known, or if it is none. With a sidecar it is what that says.
+func (t *Tree) Dirs(id ID) int {
+	e := t.at(id)
+	if e == nil || !isDir(e.mode) {
+		return -1
+	}
+	d := t.dirs.at(e.extra)
+	if n := d.dirs.Load(); n > 0 {
+		return int(n) - 1
+	}
+	all := d.all.Load()
+	if all == nil {
+		return -1
+	}
+	n := 0
+	for i := range all.n {
+		if isDir(t.at(all.id(i)).mode) {
+			n++
+		}
+	}
+	d.dirs.Store(uint32(n) + 1)
+	return n
+}
+
 // Payload is where the bytes of a regular file lie; 0, 0 for all others.
 func (t *Tree) Payload(id ID) (off, n int64) {
 	e := t.at(id)
