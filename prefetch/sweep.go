@@ -36,13 +36,14 @@ func (k keeping) Keep(ctx context.Context, row int) (int, error) {
 
 // SweepOptions tunes a sweep. The zero value is a good choice.
 type SweepOptions struct {
-	Rate     int64            // plain bytes a second; 0: as many as the link carries
-	Room     func() int64     // bytes that may still be kept, asked before each chunk; nil: no limit
-	Chunk    int64            // average chunk of the image; 0: 64 KiB
-	Bytes    int64            // plain bytes under way, about; 0: 16 MiB
-	Requests int              // chunks under way; 0: 128
-	Progress func(SweepStats) // nil: none; called after each chunk, by the goroutine that called Sweep
-	Log      *slog.Logger     // nil: discard
+	First, End int              // rows that are looked at; 0, 0: all
+	Rate       int64            // plain bytes a second; 0: as many as the link carries
+	Room       func() int64     // bytes that may still be kept, asked before each chunk; nil: no limit
+	Chunk      int64            // average chunk of the image; 0: 64 KiB
+	Bytes      int64            // plain bytes under way, about; 0: 16 MiB
+	Requests   int              // chunks under way; 0: 128
+	Progress   func(SweepStats) // nil: none; called after each chunk, by the goroutine that called Sweep
+	Log        *slog.Logger     // nil: discard
 }
 
 // SweepStats counts what a sweep has done. Repeated chunks count each time that
@@ -115,7 +116,7 @@ const (
 
 // all looks at every row once, until there is no use in going on.
 func (w *sweep) all(ctx context.Context) {
-	for row := range w.keeper.Rows() {
+	for row := w.opt.First; row < min(cmp.Or(w.opt.End, w.keeper.Rows()), w.keeper.Rows()); row++ {
 		if !w.next(ctx, row) {
 			return
 		}

@@ -124,6 +124,9 @@ func (c *cachedImage) sweep() {
 		Progress: c.noteSweep,
 		Log:      c.from.log,
 	}
+	if x := c.whole(); c.part.Len > 0 && x != nil {
+		opt.First, opt.End = x.Find(c.part.Off), x.Find(c.part.Off+c.part.Len-1)+1
+	}
 	keeping := prefetch.NewSwept(prefetch.Keeping(c.Image))
 	c.sweeping.Store(keeping)
 	s, err := prefetch.Sweep(c.life, keeping, opt)

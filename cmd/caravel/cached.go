@@ -21,6 +21,7 @@ type cachedImage struct {
 	from     *lazyOpener
 	recorder *prefetch.Recorder // nil: nothing is recorded
 	files    *treeFiles         // the materialised ones of a tree; nil: none are
+	part     blockcache.Range   // what is swept; empty: all
 
 	sweeping atomic.Pointer[prefetch.Swept] // nil: nothing is swept, or not yet
 

@@ -253,6 +253,11 @@ func announce(std streams, line string, assignments ...string) error {
 	if _, err := fmt.Fprintln(std.out, line); err != nil {
 		return err
 	}
+	if std.ready != nil {
+		if err := std.ready(); err != nil {
+			return err
+		}
+	}
 	_ = notify.Send(append(assignments, notify.Status(line))...) // nobody need listen
 	return nil
 }

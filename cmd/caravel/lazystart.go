@@ -17,7 +17,7 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 	if err := opt.canReport(); err != nil {
 		return nil, err
 	}
-	o := newLazyOpener(std, opt, opt.log.logger(std.err))
+	o := newLazyOpener(std, opt, opt.log.logger(std.log))
 	if where := opt.profileFile(); where != "" {
 		var err error
 		if o.named, err = o.profile(ctx, where); err != nil {

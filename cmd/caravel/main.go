@@ -29,7 +29,11 @@ const (
 func main() {
 	ctx := interruptible()
 	stdin, stdout := reopened(ctx, os.Stdin, os.O_RDONLY), reopened(ctx, os.Stdout, os.O_WRONLY)
-	os.Exit(run(ctx, newApp(stdin, stdout, os.Stderr), os.Args[1:]))
+	words, fake := asMountHelper(os.Args)
+	if fake {
+		os.Exit(exitDone)
+	}
+	os.Exit(run(ctx, newApp(stdin, stdout, os.Stderr), words))
 }
 
 // reopened opens a standard stream anew if it is a pipe or a terminal. It is

@@ -150,7 +150,7 @@ func mkdev(ctx context.Context, std streams, in, node string, opt mkdevOptions) 
 		return err
 	}
 	if w == nil && opt.supervise {
-		return superviseMkdev(ctx, std, opt)
+		return superviseSelf(ctx, std, opt.lazy.log.logger(std.log))
 	}
 	to := deviceImage{opt: opt, node: at, boss: w}
 	if opt.via == viaLoop || leftHeld(w) != nil {

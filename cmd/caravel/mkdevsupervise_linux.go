@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"caravel/supervise"
@@ -21,35 +18,6 @@ func supervised(in string, opt mkdevOptions) (*supervise.Supervisor, error) {
 		return nil, usagef("--supervise: standard input cannot be read again")
 	}
 	return supervise.Find()
-}
-
-// superviseMkdev keeps a process running that is this command.
-func superviseMkdev(ctx context.Context, std streams, opt mkdevOptions) error {
-	// Where it lies now, as it may be another program when it is started next.
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	// No reason to end here.
-	signal.Reset(syscall.SIGHUP)
-	replace := make(chan os.Signal, 1)
-	signal.Notify(replace, syscall.SIGHUP)
-	defer signal.Stop(replace)
-	report := make(chan os.Signal, 1)
-	signal.Notify(report, syscall.SIGUSR1)
-	defer signal.Stop(report)
-	command := func() *exec.Cmd {
-		c := exec.Command(program, os.Args[1:]...)
-		c.Args[0] = os.Args[0]
-		c.Stdout, c.Stderr = os.Stdout, std.err // std.out is closed when ctx ends, which may be now
-		return c
-	}
-	err = supervise.Run(ctx, command, supervise.Options{Replace: replace, Forward: report, Log: opt.lazy.log.logger(std.err)})
-	var exit *supervise.ExitError
-	if errors.As(err, &exit) {
-		return &statusError{exit.Status} // the worker has said why
-	}
-	return err
 }
 
 // legacy is what the next worker has to know: which device, and the links to it,

@@ -4,27 +4,48 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"caravel/archive"
+	"caravel/blockcache"
 	"caravel/catar/tree"
 	"caravel/fusefs"
 	"caravel/internal/notify"
 	"caravel/store/http"
+	"caravel/supervise"
 )
 
 type mountOptions struct {
-	lazy  lazyOptions
-	pack  packOptions
-	what  kind
-	name  string
-	mkdir bool
+	lazy      lazyOptions
+	pack      packOptions
+	what      kind
+	name      string
+	mkdir     bool
+	subtree   string // path in the archive; "": all of it
+	shift     idShift
+	words     mountWords
+	show      fusefs.Options // what the words say
+	daemon    daemonOptions
+	supervise bool
+	boss      *supervise.Supervisor // nil: none
+}
+
+// mountFlags are those of both commands.
+func mountFlags(opt *mountOptions) []cli.Flag {
+	opt.mkdir = true
+	return append([]cli.Flag{
+		mountWordsFlag(&opt.words),
+		newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
+		newSwitch("supervise", "mount again when the process that serves crashes", &opt.supervise),
+	}, daemonFlags(&opt.daemon)...)
 }
 
 func mountCommand() *cli.Command {
-	opt := mountOptions{mkdir: true}
+	var opt mountOptions
 	return &cli.Command{
 		Name:      "mount",
 		Category:  lazily,
@@ -57,8 +78,8 @@ first.
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex, folderKind),
 			&cli.StringFlag{Name: "name", Usage: "call the file of a disk image `NAME`", Destination: &opt.name},
-			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
-		}, packFlags(&opt.pack), treeFlags(&opt.lazy.source), lazyFlags(&opt.lazy)),
+			&cli.StringFlag{Name: "subtree", Usage: "show the directory `PATH` of the tree, and fetch no other in the background", Destination: &opt.subtree},
+		}, shiftFlags(&opt.shift), mountFlags(&opt), packFlags(&opt.pack), treeFlags(&opt.lazy.source), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			std, in, dir := streamsOf(c), c.Args().Get(0), c.Args().Get(1)
 			// An image that is named alone lacks its DIR.
@@ -73,13 +94,13 @@ first.
 			case c.NArg() > 2 || dir == "":
 				return usagef("want IMAGE and DIR, not %d arguments", c.NArg())
 			}
-			return mount(c.Context, std, in, dir, opt)
+			return beginMount(c, std, in, dir, &opt)
 		},
 	}
 }
 
 func mountIndexCommand() *cli.Command {
-	opt := mountOptions{mkdir: true, what: blobIndex}
+	opt := mountOptions{what: blobIndex}
 	return &cli.Command{
 		Name:      "mount-index",
 		Category:  lazily,
@@ -91,15 +112,40 @@ read-only file in DIR, named like the index without its ending; see mount.
 ` + examples("caravel mount-index http://host/disk.caibx /mnt"),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "call the file `NAME`", Destination: &opt.name},
-			newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
-		}, lazyFlags(&opt.lazy), impliedFlags()),
+		}, mountFlags(&opt), lazyFlags(&opt.lazy), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usagef("want INDEX and DIR, not %d arguments", c.NArg())
 			}
-			return mount(c.Context, streamsOf(c), c.Args().Get(0), c.Args().Get(1), opt)
+			return beginMount(c, streamsOf(c), c.Args().Get(0), c.Args().Get(1), &opt)
 		},
 	}
+}
+
+// beginMount mounts in the process in which that is to be done. The words may set opt.
+func beginMount(c *cli.Context, std streams, in, dir string, opt *mountOptions) error {
+	if err := opt.words.apply(c, opt); err != nil {
+		return err
+	}
+	if err := opt.shift.apply(&opt.show.Look); err != nil {
+		return err
+	}
+	if opt.supervise && in == "-" {
+		return usagef("--supervise: standard input cannot be read again")
+	}
+	std, done, err := opt.daemon.begin(c.Context, std)
+	if err != nil || done {
+		return err
+	}
+	if opt.supervise {
+		if opt.boss, err = supervise.Find(); err != nil {
+			return err
+		}
+		if opt.boss == nil {
+			return superviseSelf(c.Context, std, opt.lazy.log.logger(std.log))
+		}
+	}
+	return mount(c.Context, std, in, dir, *opt)
 }
 
 // mount mounts what is at a location after finding out what that is.
@@ -120,7 +166,9 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	show := fusefs.Options{FSName: http.Redact(in), Mkdir: opt.mkdir, Log: from.log}
+	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, opt: opt.show}
+	to.opt.FSName = cmp.Or(to.opt.FSName, http.Redact(in))
+	to.opt.Mkdir, to.opt.Log = opt.mkdir, from.log
 	if k == archiveKind || k == folderKind {
 		if err := opt.lazy.needsNoIndex(in); err != nil {
 			return err
@@ -129,20 +177,23 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 		if err != nil {
 			return err
 		}
-		return mountTree(ctx, std, a, in, dir, show)
+		return to.archive(ctx, a, in)
 	}
 	src, err := from.image(ctx, in, from.readingOf(k))
 	if err != nil {
 		return err
 	}
 	if k == archiveIndex || k == unknownKind && kindOfIndex(src.Index) == archiveIndex {
-		return from.mountIndexed(ctx, std, src, dir, show)
+		return from.mountIndexed(ctx, src, to)
+	}
+	if opt.subtree != "" {
+		return usagef("%s: is a disk image; --subtree is for trees", src.where)
 	}
 	img, err := from.lazily(src)
 	if err != nil {
 		return err
 	}
-	return mountFile(ctx, std, img, dir, opt.name, show)
+	return to.file(ctx, img, opt.name)
 }
 
 // readingOf is how an image is read of which a kind is known, or not yet.
@@ -154,7 +205,7 @@ func (o *lazyOpener) readingOf(k kind) reading {
 }
 
 // mountIndexed mounts the tree of an index.
-func (o *lazyOpener) mountIndexed(ctx context.Context, std streams, src *openedImage, dir string, opt fusefs.Options) error {
+func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mountPoint) error {
 	if o.lazy.toFile() {
 		return usagef("%s: holds a tree, whose files are materialised in --cache-dir: say --materialize=yes", src.where)
 	}
@@ -174,12 +225,22 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, std streams, src *openedI
 		files := img().newTreeFiles(disk)
 		open = func(off, size int64) fusefs.Reader { return files.open(off, size, t.File(off, size)) }
 	}
-	m, err := fusefs.MountTree(dir, o.traversed(t, img()), open, opt)
+	part, err := to.part(ctx, t)
+	if err != nil {
+		return within(src.where, err)
+	}
+	m, err := fusefs.MountTree(to.dir, o.traversed(t, img()), open, to.opt)
 	if err != nil {
 		return err
 	}
-	img().begin(func(ctx context.Context) error { return o.complete(ctx, t, src) })
-	return serve(ctx, std, m)
+	if part == tree.Root {
+		img().begin(func(ctx context.Context) error { return o.complete(ctx, t, src) })
+	} else {
+		span := t.Span(part)
+		img().part = blockcache.Range{Off: span.Start, Len: span.End - span.Start}
+		img().begin(func(ctx context.Context) error { return t.ConfirmBelow(ctx, part) })
+	}
+	return to.serve(ctx, m)
 }
 
 // traversed is the tree, of which a part that somebody goes through is fetched
@@ -216,41 +277,82 @@ func (o *lazyOpener) complete(ctx context.Context, t *archive.Random, src *opene
 	return err
 }
 
-func mountTree(ctx context.Context, std streams, a archive.Archive, in, dir string, opt fusefs.Options) error {
+// A mountPoint is where something is mounted, and how.
+type mountPoint struct {
+	dir     string
+	std     streams
+	boss    *supervise.Supervisor // nil: none
+	subtree string                // what of a tree is shown; "": all
+	opt     fusefs.Options
+}
+
+// part finds the directory that is shown of a tree, as sure as the archive is.
+func (p *mountPoint) part(ctx context.Context, t *archive.Random) (tree.ID, error) {
+	if cleanPath(p.subtree) == "" {
+		return tree.Root, nil
+	}
+	at, err := t.Find(ctx, cleanPath(p.subtree))
+	if err == nil {
+		err = t.ConfirmPath(ctx, at.ID)
+	}
+	if err == nil && !isDirMode(at.Mode) {
+		err = syscall.ENOTDIR
+	}
+	if err != nil {
+		return 0, fmt.Errorf("--subtree=%s: %w", p.subtree, err)
+	}
+	p.opt.Look.Root = at.ID
+	return at.ID, nil
+}
+
+// archive mounts the tree of an archive without an index.
+func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) error {
 	defer a.Close()
 	t, err := a.Random(ctx)
 	if err != nil {
 		return within(in, err)
 	}
-	m, err := fusefs.MountTree(dir, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) }, opt)
+	if _, err := p.part(ctx, t); err != nil {
+		return within(in, err)
+	}
+	m, err := fusefs.MountTree(p.dir, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) }, p.opt)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, std, m)
+	return p.serve(ctx, m)
 }
 
-func mountFile(ctx context.Context, std streams, img *lazyImage, dir, name string, opt fusefs.Options) error {
+// file mounts a disk image as one file.
+func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) error {
 	defer img.Close()
-	m, err := fusefs.MountFile(dir, fusefs.File{
+	m, err := fusefs.MountFile(p.dir, fusefs.File{
 		Name:    cmp.Or(name, img.name),
 		Size:    img.size,
 		ModTime: img.modTime,
 		Open:    func() fusefs.Reader { return img.reader() },
-	}, opt)
+	}, p.opt)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, std, m)
+	return p.serve(ctx, m)
 }
 
-// serve stays until the mount ends or is to end.
-func serve(ctx context.Context, std streams, m *fusefs.Mount) error {
-	if err := announce(std, "Mounted: "+m.Dir, notify.Ready); err != nil {
+// serve stays until the mount ends, is to end, or another process is to mount it.
+func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
+	if p.boss != nil && len(p.boss.Legacy.State) > 0 {
+		p.opt.Log.Info("mounted again", "dir", m.Dir)
+	} else if err := announce(p.std, "Mounted: "+m.Dir, notify.Ready); err != nil {
+		return errors.Join(err, m.Unmount())
+	}
+	// From now on it is mounted again.
+	if err := p.boss.Leave(supervise.Legacy{State: []byte(m.Dir)}); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
 	select {
 	case <-m.Done():
 		return nil
+	case <-p.boss.GiveWay():
+		return m.Unmount()
 	case <-ctx.Done():
 		_ = notify.Send(notify.Stopping)
 		return m.Unmount()

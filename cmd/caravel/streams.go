@@ -12,9 +12,14 @@ type streams struct {
 	in  io.Reader
 	out io.Writer
 	err io.Writer
+	log io.Writer // what is logged; the errors of commands are for err
+
+	ready func() error // called when what the command offers can be used, and has said so; nil: nothing is
 }
 
-func streamsOf(c *cli.Context) streams { return streams{c.App.Reader, c.App.Writer, c.App.ErrWriter} }
+func streamsOf(c *cli.Context) streams {
+	return streams{in: c.App.Reader, out: c.App.Writer, err: c.App.ErrWriter, log: c.App.ErrWriter}
+}
 
 // argument is the nth argument, or what stands for it if there are fewer. One
 // that is there but empty, a script's unset variable, is no reason to take
