@@ -49,3 +49,6 @@ func asMountHelper(argv []string) (words []string, fake bool) {
 	}
 	return append(append(words, "--"), args...), fake
 }
+
+// sloppyWord has words of -o that nobody knows ignored, as mount(8) does with -s.
+const sloppyWord = "sloppy"

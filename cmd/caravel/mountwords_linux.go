@@ -106,8 +106,6 @@ func (w *mountWords) apply(c *cli.Context, opt *mountOptions) error {
 	return nil
 }
 
-// sloppyWord has words that nobody knows ignored, as mount(8) does with -s.
-const sloppyWord = "sloppy"
 
 var errNoWord = errors.New("no such option; see caravel mount --help")
 
