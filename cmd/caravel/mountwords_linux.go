@@ -106,7 +106,6 @@ func (w *mountWords) apply(c *cli.Context, opt *mountOptions) error {
 	return nil
 }
 
-
 var errNoWord = errors.New("no such option; see caravel mount --help")
 
 // flag sets a flag of the command by its name.
