@@ -101,7 +101,11 @@ func (t *fakeTree) Size() int64          { return t.end }
 func (t *fakeTree) Len() int             { return len(t.entries) - 1 }
 func (t *fakeTree) Known() bool          { return t.known }
 
-func (t *fakeTree) Name(id tree.ID) string    { return t.entries[id].name }
+func (t *fakeTree) Name(id tree.ID) string { return t.entries[id].name }
+func (t *fakeTree) Owners(id tree.ID) (user, group string) {
+	return t.entries[id].User, t.entries[id].Group
+}
+
 func (t *fakeTree) Parent(id tree.ID) tree.ID { return t.entries[id].parent }
 
 func (t *fakeTree) Attr(id tree.ID) tree.Attr {

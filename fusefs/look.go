@@ -14,17 +14,25 @@ import (
 type Look struct {
 	Root tree.ID // what is shown is this directory; 0: all
 
-	UID, GID func(uint32) uint32      // whose an entry is that is this one's, also in access control lists; nil: it is
-	Perm     func(mode uint32) uint32 // the permissions of an entry of this mode, set-id bits included; nil: its own. There are no access control lists then, which would say something else
+	// Whose an entry is that the archive gives to a number, and a name if it has one;
+	// also in access control lists. nil: the number's.
+	UID, GID func(id uint32, name string) uint32
+
+	Perm func(mode uint32) uint32 // the permissions of an entry of this mode, set-id bits included; nil: its own. There are no access control lists then, which would say something else
 }
 
 // owner are the shown owner and group of an entry.
-func (l *Look) owner(uid, gid uint32) (uint32, uint32) {
+func (l *Look) owner(t Tree, a *tree.Attr) (uid, gid uint32) {
+	uid, gid = a.UID, a.GID
+	if l.UID == nil && l.GID == nil {
+		return uid, gid
+	}
+	user, group := t.Owners(a.ID)
 	if l.UID != nil {
-		uid = l.UID(uid)
+		uid = l.UID(uid, user)
 	}
 	if l.GID != nil {
-		gid = l.GID(gid)
+		gid = l.GID(gid, group)
 	}
 	return uid, gid
 }
@@ -57,14 +65,14 @@ func (l *Look) acl(a *catar.ACL) *catar.ACL {
 
 // mapped are the entries of a list with other IDs. Where two become one, the kernel
 // would take the first that fits: it stays.
-func mapped(all []catar.ACLEntry, id func(uint32) uint32) []catar.ACLEntry {
+func mapped(all []catar.ACLEntry, id func(uint32, string) uint32) []catar.ACLEntry {
 	if id == nil || len(all) == 0 {
 		return all
 	}
 	shown := make([]catar.ACLEntry, 0, len(all))
 	seen := make(map[uint32]bool, len(all))
 	for _, e := range all {
-		if e.ID = id(e.ID); !seen[e.ID] {
+		if e.ID = id(e.ID, e.Name); !seen[e.ID] {
 			seen[e.ID] = true
 			shown = append(shown, e)
 		}

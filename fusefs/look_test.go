@@ -26,12 +26,13 @@ func TestLook(t *testing.T) {
 	tr := newFakeTree(best)
 	sub := tr.dir(tree.Root, "sub")
 	tr.add(sub, "file", catar.Entry{
-		Mode: unix.S_IFREG | 0o640, UID: 1, GID: 2, Size: 3,
-		ACL: &catar.ACL{Masked: true, GroupObj: 4, Users: []catar.ACLEntry{{ID: 7, Perm: 4}, {ID: 8, Perm: 6}}},
+		Mode: unix.S_IFREG | 0o640, UID: 1, GID: 2, Size: 3, User: "me", Group: "us all",
+		ACL: &catar.ACL{Masked: true, GroupObj: 4, Users: []catar.ACLEntry{{ID: 7, Perm: 4}, {ID: 8, Perm: 6, Name: "you"}}},
 	})
 	tr.dir(sub, "zdir")
-	plus := func(n uint32) uint32 { return n + 1000 }
-	folded := func(uint32) uint32 { return 5 }
+	plus := func(n uint32, _ string) uint32 { return n + 1000 }
+	folded := func(uint32, string) uint32 { return 5 }
+	named := func(n uint32, name string) uint32 { return n + 100*uint32(len(name)) }
 	for _, tt := range []struct {
 		look     fusefs.Look
 		uid, gid uint32
@@ -41,6 +42,7 @@ func TestLook(t *testing.T) {
 		{fusefs.Look{Root: sub}, 1, 2, 0o100640, "u:7:r--,u:8:rw-"},
 		{fusefs.Look{Root: sub, UID: plus, GID: plus}, 1001, 1002, 0o100640, "u:1007:r--,u:1008:rw-"},
 		{fusefs.Look{Root: sub, UID: folded}, 5, 2, 0o100640, "u:5:r--"},
+		{fusefs.Look{Root: sub, UID: named, GID: named}, 201, 602, 0o100640, "u:7:r--,u:308:rw-"},
 		{fusefs.Look{Root: sub, Perm: func(uint32) uint32 { return 0o555 }}, 1, 2, 0o100555, ""},
 	} {
 		m := mountedTree(t, tr, fusefs.Options{Look: tt.look})

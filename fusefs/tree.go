@@ -35,6 +35,7 @@ type Tree interface {
 	Known() bool               // whether those are all that there are
 	Attr(id tree.ID) tree.Attr // the zero Attr for an ID that was never given
 	Name(id tree.ID) string    // in its directory; "" of the root
+	Owners(id tree.ID) (user, group string)
 	Parent(id tree.ID) tree.ID // its directory; of the root the root
 	Lookup(ctx context.Context, dir tree.ID, name string) (tree.Attr, error)
 	Children(ctx context.Context, dir tree.ID) ([]tree.Child, error) // always in the same order
@@ -204,7 +205,7 @@ func (f *treeFS) fillAttr(out *fuse.Attr, a *tree.Attr) (keep time.Duration) {
 	if nano < 0 { // before 1970
 		seconds, nano = seconds-1, nano+int64(time.Second)
 	}
-	uid, gid := f.look.owner(a.UID, a.GID)
+	uid, gid := f.look.owner(f.tree, a)
 	*out = fuse.Attr{
 		Ino:       a.Ino,
 		Size:      uint64(a.Size),

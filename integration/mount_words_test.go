@@ -317,3 +317,50 @@ func TestMountHelper(t *testing.T) {
 		t.Error("mounted, though nothing was to be done")
 	}
 }
+
+// TestMountNames gives entries to those who have the recorded names here.
+func TestMountNames(t *testing.T) {
+	needFUSE(t)
+	needRoot(t)
+	need(t, "casync", "setfacl", "getfacl", "useradd")
+	const user = "caravel-test"
+	must(t, "useradd", "--uid", "54321", "--user-group", user)
+	t.Cleanup(func() { must(t, "userdel", user) })
+	p := packTree(t, caravel, func(dir string) {
+		writeFile(t, dir+"/file", []byte("content"))
+		writeFile(t, dir+"/other", []byte("content"))
+		if err := os.Chown(dir+"/file", 54321, 54321); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir+"/other", 54322, 0); err != nil {
+			t.Fatal(err)
+		}
+		must(t, "setfacl", "-m", "u:"+user+":r", dir+"/other")
+	})
+	must(t, "usermod", "--uid", "54399", user)
+	must(t, "groupmod", "--gid", "54398", user)
+	to := filepath.Join(t.TempDir(), "out")
+	must(t, "casync", "extract", p.index, to)
+	_, plain := mountedTree(t, p.index)
+	_, named := mountedTree(t, "-o", "map-names", p.index)
+	_, shifted := mountedTree(t, "--map-names", "--uid-shift=100000", p.index)
+	for _, tt := range []struct {
+		path     string
+		uid, gid uint32
+	}{
+		{plain + "/file", 54321, 54321}, {plain + "/other", 54322, 0},
+		{named + "/file", 54399, 54398}, {named + "/other", 54322, 0},
+		{to + "/file", 54399, 54398}, {to + "/other", 54322, 0},
+		{shifted + "/file", 54399, 54398}, {shifted + "/other", 154322, 100000},
+	} {
+		if st := statOf(t, tt.path); st.Uid != tt.uid || st.Gid != tt.gid {
+			t.Errorf("%s is of %d and %d, want %d and %d", tt.path, st.Uid, st.Gid, tt.uid, tt.gid)
+		}
+	}
+	if got, want := must(t, "getfacl", "-cnp", named+"/other"), must(t, "getfacl", "-cnp", to+"/other"); got != want {
+		t.Errorf("list\n%s, want\n%s", got, want)
+	}
+	if got := strings.TrimSpace(must(t, caravel, "digest", named)); got == p.digest {
+		t.Error("with other numbers the digest is the same")
+	}
+}

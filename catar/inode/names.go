@@ -23,6 +23,32 @@ func newNames(passwd, group string) names {
 	return names{users: read(passwd), groups: read(group)}
 }
 
+// IDs are the numbers that the users and groups of this machine have, by their names.
+// Each file is read once.
+type IDs struct{ names }
+
+// LocalIDs are those of /etc/passwd and /etc/group.
+func LocalIDs() *IDs { return &IDs{newNames("/etc/passwd", "/etc/group")} }
+
+// User is the number of a user; an error says that this cannot be known. A number as
+// a name is itself, as archives without numbers have it.
+func (i *IDs) User(name string) (id uint32, ok bool, err error) { return numberOf(name, i.users) }
+
+// Group is the number of a group.
+func (i *IDs) Group(name string) (id uint32, ok bool, err error) { return numberOf(name, i.groups) }
+
+func numberOf(name string, who func() (*roll, error)) (uint32, bool, error) {
+	all, err := who()
+	if err != nil {
+		return 0, false, err
+	}
+	if id, ok := all.byName[name]; ok {
+		return id, true, nil
+	}
+	id, err := strconv.ParseUint(name, 10, 32)
+	return uint32(id), err == nil, nil
+}
+
 // A roll is one of the files, both ways. It does not change.
 type roll struct {
 	byID   map[uint32]string

@@ -3,7 +3,6 @@ package inode
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -62,15 +61,8 @@ func (w *setting) chown(uid, gid uint32) {
 // A name that is not known here goes by the archive's number, if it has one.
 func (s *Setter) idOf(name string, id uint32, kind string, who func() (*roll, error)) (uint32, error) {
 	if s.flags&feature.UserNames != 0 && name != "" {
-		all, err := who()
-		if err != nil {
-			return 0, err
-		}
-		if known, ok := all.byName[name]; ok {
-			return known, nil
-		}
-		if n, err := strconv.ParseUint(name, 10, 32); err == nil {
-			return uint32(n), nil // what stands for a name where numbers are not kept
+		if known, ok, err := numberOf(name, who); ok || err != nil {
+			return known, err
 		}
 		if s.flags&feature.UIDs == 0 && id == 0 {
 			// 0 would be root.

@@ -83,6 +83,7 @@ func TestContradicted(t *testing.T) {
 		{"attributes", "named", one("named", func(e *catar.Entry) {
 			e.User, e.XAttrs = "", []catar.XAttr{{Name: "user.a", Value: []byte("12")}}
 		}), "metadata beyond owner, mode and time without extended attributes, not with extended attributes"},
+		{"name of the user", "named", one("named", func(e *catar.Entry) { e.User = "somebodx" }), `owners "somebody" and "", not "somebodx" and ""`},
 		{"fewer records", "named", one("named", func(e *catar.Entry) { e.User, e.Size = "", e.Size+25 }), "it has more than"},
 		{"shorter record", "named", one("named", func(e *catar.Entry) { e.User, e.Size = "some", e.Size+4 }), "size 10, not 14"},
 		{"an entry too few", "dir", func(n string, e *catar.Entry) string {

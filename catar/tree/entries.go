@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"caravel/catar"
@@ -22,6 +23,7 @@ type entry struct {
 	parent    ID
 	extra     uint32 // a directory's number, a link's length, a device's numbers
 	mode      uint16
+	who       uint16 // the names of its owners; 0: none
 	bits      uint8
 	nameLen   uint8
 	depth     uint8 // 0: the root
@@ -110,6 +112,7 @@ type found struct {
 	entry
 	name    string
 	target  string
+	owners  owners
 	goodbye int64        // of a directory; 0: not known
 	table   *catar.Table // of a directory, if it came along
 	record  uint32       // the number of what else its records say; see records
@@ -129,6 +132,42 @@ type nodes struct {
 	dirs    list[dir]
 	names   arena
 	most    int // the length up to which the targets of links are kept
+
+	owners    list[owners]
+	ownersNum map[owners]uint16
+}
+
+// owners are the names of an entry's user and group, of which an image has few; "":
+// none was recorded.
+type owners struct{ user, group string }
+
+// maxOwners is how many are kept, which no honest image has.
+const maxOwners = 1<<16 - 1
+
+// number gives names a number, 0 to none, and to those that are too many.
+func (ns *nodes) number(o owners) uint16 {
+	num, ok := ns.ownersNum[o]
+	if ok || o == (owners{}) || ns.owners.len() > maxOwners {
+		return num
+	}
+	if ns.ownersNum == nil {
+		ns.ownersNum = map[owners]uint16{}
+		ns.owners.next() // 0 is nobody's
+		ns.owners.publish()
+	}
+	*ns.owners.next() = owners{strings.Clone(o.user), strings.Clone(o.group)}
+	num = uint16(ns.owners.len())
+	ns.owners.publish()
+	ns.ownersNum[o] = num
+	return num
+}
+
+// ownersOf are those of an entry, as far as they were kept.
+func (ns *nodes) ownersOf(e *entry) owners {
+	if e.who == 0 {
+		return owners{}
+	}
+	return *ns.owners.at(uint32(e.who))
 }
 
 // add gives an entry its number. One at a time adds.
@@ -142,6 +181,7 @@ func (ns *nodes) add(f found) (ID, error) {
 		return 0, fmt.Errorf("tree: offset %d: more than %d entries", f.head, id-1)
 	}
 	e := f.entry
+	e.who = ns.number(f.owners)
 	keep := f.target
 	if len(keep) > ns.most {
 		keep = ""

@@ -215,7 +215,7 @@ func newFound(n *catar.Node, s catar.Span, parent ID, depth int) (found, error) 
 	case n.Mode&^(catar.ModeType|0o7777) != 0:
 		return bad("mode %#o", n.Mode)
 	}
-	f := found{name: n.Name, entry: entry{
+	f := found{name: n.Name, owners: owners{n.User, n.Group}, entry: entry{
 		head: n.Head, end: s.End, mtime: n.MTime, body: uint32(body),
 		uid: n.UID, gid: n.GID, parent: parent, mode: uint16(n.Mode), bits: kinds(&n.Entry),
 		nameLen: uint8(len(n.Name)), depth: uint8(depth),

@@ -273,6 +273,17 @@ func (t *Tree) Name(id ID) string {
 	return t.names.text(e.name, 0, int(e.nameLen))
 }
 
+// Owners are the names of an entry's user and group; "": none was recorded, or there
+// are more of them in the archive than are kept (65535 pairs).
+func (t *Tree) Owners(id ID) (user, group string) {
+	e := t.at(id)
+	if e == nil {
+		return "", ""
+	}
+	o := t.ownersOf(e)
+	return o.user, o.group
+}
+
 // Parent is the directory of an entry, the root's the root; 0 if none with this
 // ID was seen.
 func (t *Tree) Parent(id ID) ID {

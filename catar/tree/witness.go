@@ -140,8 +140,17 @@ func (t *Tree) difference(e *entry, n *catar.Node, flags feature.Flags) (field, 
 		return number("content at", n.Body, e.bodyAt())
 	case kinds(&n.Entry) != e.bits&(plain|xattrs):
 		return "metadata beyond owner, mode and time", have(kinds(&n.Entry)), have(e.bits)
+	case t.named(e, n.User, n.Group):
+		have := t.ownersOf(e)
+		return "owners", fmt.Sprintf("%q and %q", n.User, n.Group), fmt.Sprintf("%q and %q", have.user, have.group)
 	}
 	return "", "", ""
+}
+
+// named reports whether an entry's owners were kept by other names.
+func (t *Tree) named(e *entry, user, group string) bool {
+	full := e.who == 0 && t.owners.len() > maxOwners
+	return !full && t.ownersOf(e) != owners{user, group}
 }
 
 // have says what the bits of an entry say.

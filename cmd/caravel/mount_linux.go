@@ -27,6 +27,7 @@ type mountOptions struct {
 	mkdir     bool
 	subtree   string // path in the archive; "": all of it
 	shift     idShift
+	names     bool // owners are those who have the recorded names here
 	words     mountWords
 	show      fusefs.Options // what the words say
 	daemon    daemonOptions
@@ -79,6 +80,7 @@ first.
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex, folderKind),
 			&cli.StringFlag{Name: "name", Usage: "call the file of a disk image `NAME`", Destination: &opt.name},
 			&cli.StringFlag{Name: "subtree", Usage: "show the directory `PATH` of the tree, and fetch no other in the background", Destination: &opt.subtree},
+			newSwitch("map-names", "give entries to the users and groups that have the recorded names on this machine, as extract does", &opt.names),
 		}, shiftFlags(&opt.shift), mountFlags(&opt), packFlags(&opt.pack), treeFlags(&opt.lazy.source), lazyFlags(&opt.lazy)),
 		Action: func(c *cli.Context) error {
 			std, in, dir := streamsOf(c), c.Args().Get(0), c.Args().Get(1)
@@ -127,7 +129,7 @@ func beginMount(c *cli.Context, std streams, in, dir string, opt *mountOptions) 
 	if err := opt.words.apply(c, opt); err != nil {
 		return err
 	}
-	if err := opt.shift.apply(&opt.show.Look); err != nil {
+	if err := opt.owners(); err != nil {
 		return err
 	}
 	if opt.supervise && in == "-" {

@@ -13,7 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"caravel/catar"
-	"caravel/fusefs"
+	"caravel/catar/inode"
 )
 
 // mountWords are what -o takes: the words of mount(8), for all that is mounted, and
@@ -188,7 +188,7 @@ func label(name string) func(*mountOptions, string) error {
 }
 
 // always gives everything to one, who is named or numbered.
-func always(who string, lookup func(name string) (string, error)) (func(uint32) uint32, error) {
+func always(who string, lookup func(name string) (string, error)) (func(uint32, string) uint32, error) {
 	number := who
 	if _, err := strconv.ParseUint(who, 10, 32); err != nil {
 		if number, err = lookup(who); err != nil {
@@ -199,7 +199,7 @@ func always(who string, lookup func(name string) (string, error)) (func(uint32) 
 	if err != nil {
 		return nil, err
 	}
-	return func(uint32) uint32 { return uint32(id) }, nil
+	return func(uint32, string) uint32 { return uint32(id) }, nil
 }
 
 // masks are the permissions that files and directories do not have, and have all
@@ -240,17 +240,41 @@ func (m masks) perm() func(mode uint32) uint32 {
 	}
 }
 
-// apply has what is shown be another's, unless one word said whose it is.
-func (s idShift) apply(l *fusefs.Look) error {
-	id, err := s.id()
-	if err != nil || id == nil {
+// owners are whose the entries are that are shown: everybody's one, or those of their
+// names, or of their numbers, moved.
+func (o *mountOptions) owners() error {
+	shift, err := o.shift.id()
+	if err != nil {
 		return err
 	}
-	if l.UID == nil {
-		l.UID = id
+	if shift == nil && !o.names {
+		return nil
 	}
-	if l.GID == nil {
-		l.GID = id
+	if shift == nil {
+		shift = func(n uint32) uint32 { return n }
+	}
+	by := func(number func(string) (uint32, bool, error)) func(uint32, string) uint32 {
+		return func(id uint32, name string) uint32 {
+			if name != "" && o.names {
+				if here, ok, err := number(name); ok && err == nil {
+					return here
+				}
+			}
+			return shift(id)
+		}
+	}
+	ids := inode.LocalIDs()
+	if _, _, err := ids.User("root"); err != nil && o.names {
+		return fmt.Errorf("--map-names: %w", err)
+	}
+	if _, _, err := ids.Group("root"); err != nil && o.names {
+		return fmt.Errorf("--map-names: %w", err)
+	}
+	if o.show.Look.UID == nil {
+		o.show.Look.UID = by(ids.User)
+	}
+	if o.show.Look.GID == nil {
+		o.show.Look.GID = by(ids.Group)
 	}
 	return nil
 }
