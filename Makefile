@@ -67,6 +67,7 @@ bench-wan:
 
 install: caravel
 	install -D -m 755 caravel $(DESTDIR)$(PREFIX)/bin/caravel
+	install -d $(DESTDIR)/sbin && ln -sf $(PREFIX)/bin/caravel $(DESTDIR)/sbin/mount.fuse.caravel
 	for f in contrib/udev/*.rules contrib/systemd/*; do \
 		case $$f in *.rules) to=udev/rules.d ;; *) to=systemd/system ;; esac; \
 		to=$(DESTDIR)$(PREFIX)/lib/$$to/$${f##*/}; \

@@ -74,7 +74,8 @@
 // devices, which nobody can open here, as set-id bits have no effect;
 // attributes in user. and trusted., labels, capabilities and access control
 // lists, which count; what chattr, FAT and quotas know, by the ioctls that ask
-// for it. Names of users are not shown: they are the numbers' names here. Each
+// for it. Names of users are not shown: they are the numbers' names here, unless
+// [Look].UID gives an entry to who has its name. Each
 // entry has one link, a directory two and one of each directory in it, on which find
 // counts; until these are known it has one, which says so. A file's blocks are its bytes, those of the whole the archive's; the
 // number of files is that of the entries seen so far.

@@ -84,6 +84,10 @@ var promises = []promise{
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
 	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
 	{"caravel make tree.catar tree", makeArchiveAsTyped},
+	{"caravel mount --daemon --supervise http://host/tree.caidx /mnt", mountDaemonAsTyped},
+	{"caravel mount -o noexec,umask=027,uid=backup http://host/tree.caidx /mnt", mountWordsAsTyped},
+	{"caravel mount --subtree=etc --uid-shift=100000 http://host/tree.caidx /mnt", mountPartAsTyped},
+	{"mount -t fuse.caravel -o noexec,cache-size=2G http://host/tree.caidx /mnt", mountHelperAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
 }
 
@@ -483,7 +487,7 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 	if got := must(t, filepath.Join(dest, "usr/local/bin/caravel"), "version"); !strings.HasPrefix(got, "caravel ") {
 		t.Errorf("version: %q", got)
 	}
-	clean(t, dest, "usr/local/bin/caravel", "usr/local/lib/udev/rules.d/75-caravel.rules",
+	clean(t, dest, "usr/local/bin/caravel", "sbin/mount.fuse.caravel", "usr/local/lib/udev/rules.d/75-caravel.rules",
 		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
 		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket")
 }

@@ -57,13 +57,29 @@ for standard input, as if only DIR is named) or another directory as it would be
 packed now. Of a disk image, a .caibx, DIR shows one file, named like the index
 without its ending.
 Prints "Mounted: DIR" when it can be read and stays until SIGINT, SIGTERM or an
-unmount. What is read is fetched, verified and kept in memory, and in --cache-dir
-what came over a network. While nobody reads, the rest follows there, until half
-of it is full. What comes from a pipe, or is packed, is copied to a temporary file
-first.
+unmount; with --daemon it returns then, and goes on in the background. What is read
+is fetched, verified and kept in memory, and in --cache-dir what came over a network.
+While nobody reads, the rest follows there, until half of it is full. What comes from
+a pipe, or is packed, is copied to a temporary file first.
+
+-o takes the words of mount(8) and fstab(5): noexec, exec, suid and dev (root; else
+set-id bits and devices have no effect), allow_other, fsname=, the labels of SELinux
+(context= and its kind), uid= and gid=, whose everything is, umask=, fmask= and dmask=,
+which permissions nobody has, all others having the rest. Times and writers an image
+has none: what is said of them is ignored. Any flag here is a word, too. Called
+mount.fuse.caravel, as "mount -t fuse.caravel" does, it is mount --daemon.
+
+If mount is killed, reads fail, and the next mount clears away what is left; with
+--supervise it is mounted again at once, for those who open files then.
 
 ` + examples(
 			"caravel mount http://host/tree.caidx /mnt",
+			"# in the background, of another's, without programs",
+			"caravel mount --daemon -o uid=backup,umask=027,noexec http://host/tree.caidx /mnt",
+			"# a container's part of a system's tree",
+			"caravel mount --subtree=srv/web --uid-shift=100000 http://host/os.caidx /mnt",
+			"# a line of /etc/fstab",
+			"http://host/tree.caidx /mnt fuse.caravel _netdev,nofail,cache-size=2G 0 0",
 			"caravel mount http://host/disk.caibx /mnt",
 			"qemu-system-x86_64 -snapshot -drive file=/mnt/disk,format=raw",
 			"# with what came before, and without a network",
