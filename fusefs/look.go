@@ -9,10 +9,10 @@ import (
 	"caravel/catar/tree"
 )
 
-// A Look is how a tree is shown where that is not what it holds. The zero value
-// changes nothing.
+// A Look is how a tree, or a file, is shown where that is not what it is. The zero
+// value changes nothing.
 type Look struct {
-	Root tree.ID // what is shown is this directory; 0: all
+	Root tree.ID // what is shown of a tree is this directory; 0: all
 
 	// Whose an entry is that the archive gives to a number, and a name if it has one;
 	// also in access control lists. nil: the number's.
@@ -23,11 +23,15 @@ type Look struct {
 
 // owner are the shown owner and group of an entry.
 func (l *Look) owner(t Tree, a *tree.Attr) (uid, gid uint32) {
-	uid, gid = a.UID, a.GID
 	if l.UID == nil && l.GID == nil {
-		return uid, gid
+		return a.UID, a.GID
 	}
 	user, group := t.Owners(a.ID)
+	return l.ids(a.UID, user, a.GID, group)
+}
+
+// ids are the shown owner and group of what belongs to a user and a group.
+func (l *Look) ids(uid uint32, user string, gid uint32, group string) (uint32, uint32) {
 	if l.UID != nil {
 		uid = l.UID(uid, user)
 	}

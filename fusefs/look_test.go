@@ -102,16 +102,22 @@ func TestUnsettled(t *testing.T) {
 	}
 }
 
-// TestEffective makes sure of what has an effect before it is shown.
-func TestEffective(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("not root")
-	}
+// effectiveTree has what may have an effect.
+func effectiveTree() *fakeTree {
 	tr := newFakeTree(best)
 	tr.add(tree.Root, "capable", catar.Entry{Mode: unix.S_IFREG | 0o755, FCaps: append([]byte{1, 0, 0, 2}, make([]byte, 16)...)})
 	tr.add(tree.Root, "device", catar.Entry{Mode: unix.S_IFCHR | 0o666, Major: 1, Minor: 3})
 	tr.add(tree.Root, "other", catar.Entry{Mode: unix.S_IFREG | 0o755})
 	tr.add(tree.Root, "setid", catar.Entry{Mode: unix.S_IFREG | unix.S_ISUID | 0o755})
+	return tr
+}
+
+// TestEffective makes sure of what has an effect before it is shown.
+func TestEffective(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("not root")
+	}
+	tr := effectiveTree()
 	for _, effective := range []bool{false, true} {
 		m := mountedTree(t, tr, fusefs.Options{SetID: effective, Devices: effective})
 		asked := tr.count("confirm path")
@@ -135,6 +141,7 @@ func TestEffective(t *testing.T) {
 		f.Close()
 	}
 	// What is not so is not shown.
+	tr = effectiveTree()
 	tr.before = func(_ context.Context, op string, _ tree.ID, _ string) error {
 		if op == "confirm path" {
 			return errors.New("it is a lie")

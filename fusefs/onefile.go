@@ -25,6 +25,7 @@ const (
 type oneFile struct {
 	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
 	file               File
+	look               Look
 	requests           *requests
 	backings           *backings
 	readers            handles[Reader] // used if file.Open is set
@@ -35,6 +36,7 @@ func newOneFile(f File, opt Options) *oneFile {
 	return &oneFile{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		file:          f,
+		look:          opt.Look,
 		requests:      newRequests(opt.Log),
 		backings:      newBackings(opt.Passthrough, opt.Log),
 	}
@@ -86,7 +88,8 @@ func (f *oneFile) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 }
 
 func (f *oneFile) attr(node uint64, a *fuse.Attr) fuse.Status {
-	*a = fuse.Attr{Ino: node, Blksize: blockSize, Owner: fuse.Owner{Uid: f.file.UID, Gid: f.file.GID}}
+	uid, gid := f.look.ids(f.file.UID, "", f.file.GID, "")
+	*a = fuse.Attr{Ino: node, Blksize: blockSize, Owner: fuse.Owner{Uid: uid, Gid: gid}}
 	switch node {
 	case rootNode:
 		a.Mode, a.Nlink = unix.S_IFDIR|0o555, 2
@@ -97,6 +100,7 @@ func (f *oneFile) attr(node uint64, a *fuse.Attr) fuse.Status {
 	default:
 		return fuse.Status(unix.ESTALE)
 	}
+	a.Mode = f.look.mode(a.Mode)
 	a.SetTimes(&f.file.ModTime, &f.file.ModTime, &f.file.ModTime)
 	return fuse.OK
 }

@@ -133,4 +133,3 @@ func TestMountsShareTheCache(t *testing.T) {
 		t.Errorf("%d requests for what is here: %v", n, o.Counts().Paths)
 	}
 }
-

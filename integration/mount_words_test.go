@@ -120,6 +120,16 @@ func TestMountWords(t *testing.T) {
 			t.Errorf("digest %s, want %s", got, want)
 		}
 	})
+	t.Run("a disk image", func(t *testing.T) {
+		d := newDisk(t, 1<<20)
+		_, file := mounted(t, "-o", "uid=4711,gid=12,umask=027,fmask=137", d.index, t.TempDir())
+		holds(t, file, d.data)
+		for path, want := range map[string]uint32{file: 0o100640, filepath.Dir(file): 0o40750} {
+			if st := statOf(t, path); st.Mode != want || st.Uid != 4711 || st.Gid != 12 {
+				t.Errorf("%s: mode %o, of %d and %d", path, st.Mode, st.Uid, st.Gid)
+			}
+		}
+	})
 	for _, part := range []string{"none", "a", "sub/none"} {
 		r := run(t, caravel, "mount", "--subtree", part, p.index, t.TempDir())
 		if r.status != 1 || !strings.Contains(r.stderr, "--subtree="+part) || strings.Count(r.stderr, "\n") != 1 {
