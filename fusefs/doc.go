@@ -77,7 +77,9 @@
 // for it. Names of users are not shown: they are the numbers' names here, unless
 // [Look].UID gives an entry to who has its name. Each
 // entry has one link, a directory two and one of each directory in it, on which find
-// counts; until these are known it has one, which says so. A file's blocks are its bytes, those of the whole the archive's; the
+// counts; until these are known it has one, which says so. A file's blocks are its
+// bytes but for the holes that are known ([Options].Holes), which lseek finds as well:
+// who copies a sparse file reads none. Those of the whole are the archive's; the
 // number of files is that of the entries seen so far.
 //
 // The number of a node is that of the tree's entry: nothing is kept here of what

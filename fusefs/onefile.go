@@ -26,6 +26,7 @@ type oneFile struct {
 	fuse.RawFileSystem // ENOSYS to all else: the kernel does not ask twice
 	file               File
 	look               Look
+	holes              Holes
 	requests           *requests
 	backings           *backings
 	readers            handles[Reader] // used if file.Open is set
@@ -37,6 +38,7 @@ func newOneFile(f File, opt Options) *oneFile {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		file:          f,
 		look:          opt.Look,
+		holes:         opt.Holes,
 		requests:      newRequests(opt.Log),
 		backings:      newBackings(opt.Passthrough, opt.Log),
 	}
@@ -96,13 +98,20 @@ func (f *oneFile) attr(node uint64, a *fuse.Attr) fuse.Status {
 	case fileNode:
 		a.Mode, a.Nlink = unix.S_IFREG|f.file.Mode, 1
 		a.Size = uint64(f.file.Size)
-		a.Blocks = (a.Size + 511) / 512
+		a.Blocks = f.holes.blocks(0, f.file.Size)
 	default:
 		return fuse.Status(unix.ESTALE)
 	}
 	a.Mode = f.look.mode(a.Mode)
 	a.SetTimes(&f.file.ModTime, &f.file.ModTime, &f.file.ModTime)
 	return fuse.OK
+}
+
+// Lseek looks for holes.
+func (f *oneFile) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	at, st := f.holes.seek(0, f.file.Size, int64(in.Offset), in.Whence)
+	out.Offset = uint64(at)
+	return st
 }
 
 func (f *oneFile) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {

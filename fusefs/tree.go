@@ -73,6 +73,7 @@ type treeFS struct {
 	tree               Tree
 	flags              feature.Flags
 	look               Look
+	holes              Holes
 	effective          bool // set-id bits or devices are for real
 	open               func(off, size int64) Reader
 	requests           *requests
@@ -90,6 +91,7 @@ func newTreeFS(t Tree, open func(off, size int64) Reader, opt Options) *treeFS {
 		tree:          t,
 		flags:         t.Flags(),
 		look:          opt.Look,
+		holes:         opt.Holes,
 		effective:     opt.SetID || opt.Devices,
 		open:          open,
 		requests:      newRequests(opt.Log),
@@ -222,7 +224,8 @@ func (f *treeFS) fillAttr(out *fuse.Attr, a *tree.Attr) (keep time.Duration) {
 	}
 	switch a.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		out.Blocks = (out.Size + 511) / 512
+		off, n := f.tree.Payload(a.ID)
+		out.Blocks = f.holes.blocks(off, n)
 	case unix.S_IFCHR, unix.S_IFBLK:
 		out.Rdev = a.Minor&0xff | a.Major<<8 | a.Minor&^0xff<<12 // the kernel's 32 bits
 	case unix.S_IFDIR:

@@ -106,6 +106,30 @@ func (f *treeFS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 // Flush has nothing to do; ENOSYS saves a round trip at each close.
 func (f *treeFS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
+// Lseek looks for holes, of which no byte has to come; but the file has to lie where
+// they are looked for.
+func (f *treeFS) Lseek(signal <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return fuse.EBADF
+	}
+	if !file.confirmed.Load() {
+		ctx := f.requests.begin(signal, in.Pid)
+		if ctx == nil {
+			return fuse.EIO
+		}
+		defer f.requests.finish(ctx)
+		if err := f.tree.Confirm(ctx, file.attr.ID); err != nil {
+			return f.requests.failed(ctx, err, "file not found where it should be", "file", file.name())
+		}
+		file.confirmed.Store(true)
+	}
+	off, size := f.tree.Payload(file.attr.ID)
+	at, st := f.holes.seek(off, size, int64(in.Offset), in.Whence)
+	out.Offset = uint64(at)
+	return st
+}
+
 func (f *treeFS) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	file, ok := f.files.get(in.Fh)
 	if !ok {

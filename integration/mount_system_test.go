@@ -133,3 +133,42 @@ func TestMountsShareTheCache(t *testing.T) {
 		t.Errorf("%d requests for what is here: %v", n, o.Counts().Paths)
 	}
 }
+
+// TestMountHoles shows the holes of a file in a tree, so that who copies it reads none.
+func TestMountHoles(t *testing.T) {
+	needFUSE(t)
+	const size = 128 << 20
+	p := packTree(t, caravel, func(dir string) {
+		f, err := os.Create(dir + "/sparse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		island := make([]byte, 100_000)
+		for i := range island {
+			island[i] = byte(i*7 + i>>8)
+		}
+		for _, at := range []int64{0, 30 << 20, size - int64(len(island))} {
+			if _, err := f.WriteAt(island, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writeFile(t, dir+"/whole", bytes.Repeat(island, 3))
+	})
+	_, dir := mountedTree(t, "--no-sweep", p.index)
+	if st := statOf(t, dir+"/sparse"); st.Size != size || st.Blocks > 2<<20/512 {
+		t.Errorf("%d bytes in %d blocks", st.Size, st.Blocks)
+	}
+	if st := statOf(t, dir+"/whole"); st.Blocks != (st.Size+511)/512 {
+		t.Errorf("%d bytes in %d blocks", st.Size, st.Blocks)
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	must(t, "cp", dir+"/sparse", to)
+	if st := statOf(t, to); st.Blocks > 4<<20/512 {
+		t.Errorf("the copy has %d blocks", st.Blocks)
+	}
+	must(t, "cmp", to, p.source+"/sparse")
+	if got := strings.TrimSpace(must(t, caravel, "digest", dir)); got != p.digest {
+		t.Errorf("digest is %s, want %s", got, p.digest)
+	}
+}

@@ -247,6 +247,7 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	if err != nil {
 		return within(src.where, err)
 	}
+	to.opt.Holes = img().Holes
 	m, err := fusefs.MountTree(to.dir, o.traversed(t, img()), open, to.opt)
 	if err != nil {
 		return err
@@ -343,6 +344,7 @@ func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) 
 // file mounts a disk image as one file.
 func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) error {
 	defer img.Close()
+	p.opt.Holes = img.holes
 	m, err := fusefs.MountFile(p.dir, fusefs.File{
 		Name:    cmp.Or(name, img.name),
 		Size:    img.size,
