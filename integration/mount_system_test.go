@@ -172,3 +172,32 @@ func TestMountHoles(t *testing.T) {
 		t.Errorf("digest is %s, want %s", got, p.digest)
 	}
 }
+
+// TestMountPartSweeps fetches in the background what is shown, and not all of the tree.
+func TestMountPartSweeps(t *testing.T) {
+	needFUSE(t)
+	p := packTree(t, caravel, randomFiles(t, 8, 4, 100_000), "--chunk-size=16K")
+	all := countChunks(t, p.path("default.castr"))
+	for _, flag := range []string{"--no-tree", "--timeout=60s"} { // with a sidecar and without
+		o := serveDir(t, p.dir, origin.Options{})
+		cache := t.TempDir()
+		m, _ := mountedTree(t, flag, "--subtree=dir03", "--cache-dir", cache, o.URL()+"/tree.caidx")
+		still := 0
+		eventually(t, "the sweep ends", func() bool {
+			n := o.Counts().Requests
+			time.Sleep(300 * time.Millisecond)
+			if o.Counts().Requests > n || n < 10 {
+				still = 0
+				return false
+			}
+			still++
+			return still > 3
+		})
+		if n := int(o.Counts().Requests); n < all/10 || n > all/3 {
+			t.Errorf("%s: %d requests for an eighth of %d chunks", flag, n, all)
+		}
+		m.ends(syscall.SIGTERM, soon)
+		_, dir := mountedTree(t, flag, "--subtree=dir03", "--offline", "--cache-dir", cache, o.URL()+"/tree.caidx")
+		sameTree(t, dir, p.source+"/dir03")
+	}
+}

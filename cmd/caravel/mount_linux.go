@@ -257,7 +257,7 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	} else {
 		span := t.Span(part)
 		img().part = blockcache.Range{Off: span.Start, Len: span.End - span.Start}
-		img().begin(func(ctx context.Context) error { return t.ConfirmBelow(ctx, part) })
+		img().begin(func(ctx context.Context) error { return completePart(ctx, t, part) })
 	}
 	return to.serve(ctx, m)
 }
@@ -294,6 +294,19 @@ func (o *lazyOpener) complete(ctx context.Context, t *archive.Random, src *opene
 		src.Confirm(treeSuffix)
 	}
 	return err
+}
+
+// completePart is complete for what is below a directory.
+func completePart(ctx context.Context, t *archive.Random, dir tree.ID) error {
+	if t.Known() {
+		return t.ConfirmBelow(ctx, dir)
+	}
+	for _, err := range t.Walk(ctx, dir, -1) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A mountPoint is where something is mounted, and how.
