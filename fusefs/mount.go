@@ -23,6 +23,7 @@ import (
 type Options struct {
 	FSName       string       // first column of df and mount; "": the file's name
 	Mkdir        bool         // make the mount's directory if it is not there, and remove it at the end
+	Remove       bool         // remove the mount's directory at the end though it was there: a mount before this one has made it
 	Others       bool         // others than who mounts may look in; root always lets them
 	SetID        bool         // set-id bits and capabilities have an effect, which is root's to say
 	Devices      bool         // devices can be opened, the same
@@ -95,6 +96,7 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 	if m.Dir, m.made, err = mountPoint(dir, opt); err != nil {
 		return nil, err
 	}
+	m.made = m.made || opt.Remove
 	fd, err := attach(m.Dir, opt)
 	if err != nil {
 		m.removeDir()
@@ -231,6 +233,9 @@ func connected(connection *os.File) bool {
 	})
 	return alive
 }
+
+// Removes reports whether the mount's directory is removed at the end.
+func (m *Mount) Removes() bool { return m.made }
 
 // Done is closed when the mount has ended, by [Mount.Unmount] or by others.
 func (m *Mount) Done() <-chan struct{} { return m.done }

@@ -187,6 +187,7 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, opt: opt.show}
 	to.opt.FSName = cmp.Or(to.opt.FSName, http.Redact(in))
 	to.opt.Mkdir, to.opt.Log = opt.mkdir, from.log
+	to.opt.Remove = opt.boss != nil && string(opt.boss.Legacy.State) == removesDir
 	if k == archiveKind || k == folderKind {
 		if err := opt.lazy.needsNoIndex(in); err != nil {
 			return err
@@ -370,6 +371,13 @@ func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) erro
 	return p.serve(ctx, m)
 }
 
+// What a mount leaves to the one that is to come after it: whether that removes the
+// directory at the end.
+const (
+	leavesDir  = "leave DIR"
+	removesDir = "remove DIR"
+)
+
 // serve stays until the mount ends, is to end, or another process is to mount it.
 func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
 	if p.boss != nil && len(p.boss.Legacy.State) > 0 {
@@ -377,8 +385,12 @@ func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
 	} else if err := announce(p.std, "Mounted: "+m.Dir, notify.Ready); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
+	state := leavesDir
+	if m.Removes() {
+		state = removesDir
+	}
 	// From now on it is mounted again.
-	if err := p.boss.Leave(supervise.Legacy{State: []byte(m.Dir)}); err != nil {
+	if err := p.boss.Leave(supervise.Legacy{State: []byte(state)}); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
 	select {
