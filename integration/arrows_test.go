@@ -39,6 +39,7 @@ var below = map[string][]string{
 	"nbd":               {"internal/hush"},
 	"fusefs":            {"catar", "catar/tree", "feature", "internal/apart", "internal/hush", "internal/mounts"},
 	"overlay":           {},
+	"treeoverlay":       {"internal/apart", "internal/mounts"},
 	"loop":              {"internal/apart", "internal/diskuse"},
 	"nbddev":            {"internal/diskuse"},
 	"supervise":         {},

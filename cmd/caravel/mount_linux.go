@@ -17,6 +17,7 @@ import (
 	"caravel/internal/notify"
 	"caravel/store/http"
 	"caravel/supervise"
+	"caravel/treeoverlay"
 )
 
 type mountOptions struct {
@@ -28,6 +29,7 @@ type mountOptions struct {
 	subtree   string // path in the archive; "": all of it
 	shift     idShift
 	words     mountWords
+	over      treeOverlay
 	show      fusefs.Options // what the words say
 	daemon    daemonOptions
 	supervise bool
@@ -39,6 +41,7 @@ func mountFlags(opt *mountOptions) []cli.Flag {
 	opt.mkdir = true
 	return append([]cli.Flag{
 		mountWordsFlag(&opt.words),
+		treeOverlayFlag(&opt.over),
 		newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
 		newSwitch("supervise", "mount again when the process that serves crashes", &opt.supervise),
 	}, daemonFlags(&opt.daemon)...)
@@ -130,6 +133,9 @@ func beginMount(c *cli.Context, std streams, in, dir string, opt *mountOptions) 
 	if err := opt.shift.apply(&opt.show.Look); err != nil {
 		return err
 	}
+	if err := opt.over.apply(c, &opt.show, opt.words.words); err != nil {
+		return err
+	}
 	if opt.supervise && in == "-" {
 		return usagef("--supervise: standard input cannot be read again")
 	}
@@ -160,17 +166,23 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 		if err := refuseTree(in); err != nil {
 			return err
 		}
+		if err := opt.over.refuseDisk(in); err != nil {
+			return err
+		}
 	}
 	from, err := startLazy(ctx, std, opt.lazy)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, opt: opt.show}
+	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, over: opt.over, opt: opt.show}
 	to.opt.FSName = cmp.Or(to.opt.FSName, http.Redact(in))
 	to.opt.Mkdir, to.opt.Log = opt.mkdir, from.log
 	if k == archiveKind || k == folderKind {
 		if err := opt.lazy.needsNoIndex(in); err != nil {
+			return err
+		}
+		if to.image, err = opt.over.overFile(in, k); err != nil {
 			return err
 		}
 		a, err := from.openArchive(ctx, in, k, opt.pack)
@@ -188,6 +200,9 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 	}
 	if opt.subtree != "" {
 		return usagef("%s: is a disk image; --subtree is for trees", src.where)
+	}
+	if err := opt.over.refuseDisk(src.where); err != nil {
+		return err
 	}
 	img, err := from.lazily(src)
 	if err != nil {
@@ -229,7 +244,8 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	if err != nil {
 		return within(src.where, err)
 	}
-	m, err := fusefs.MountTree(to.dir, o.traversed(t, img()), open, to.opt)
+	to.image = overIndex(src)
+	m, err := to.tree(ctx, o.traversed(t, img()), open)
 	if err != nil {
 		return err
 	}
@@ -283,6 +299,8 @@ type mountPoint struct {
 	std     streams
 	boss    *supervise.Supervisor // nil: none
 	subtree string                // what of a tree is shown; "": all
+	over    treeOverlay
+	image   treeoverlay.Image // what over lies over
 	opt     fusefs.Options
 }
 
@@ -315,7 +333,7 @@ func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) 
 	if _, err := p.part(ctx, t); err != nil {
 		return within(in, err)
 	}
-	m, err := fusefs.MountTree(p.dir, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) }, p.opt)
+	m, err := p.tree(ctx, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) })
 	if err != nil {
 		return err
 	}
@@ -334,23 +352,23 @@ func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) erro
 	if err != nil {
 		return err
 	}
-	return p.serve(ctx, m)
+	return p.serve(ctx, aMount{m, m.Dir})
 }
 
 // serve stays until the mount ends, is to end, or another process is to mount it.
-func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
+func (p *mountPoint) serve(ctx context.Context, m aMount) error {
 	if p.boss != nil && len(p.boss.Legacy.State) > 0 {
-		p.opt.Log.Info("mounted again", "dir", m.Dir)
-	} else if err := announce(p.std, "Mounted: "+m.Dir, notify.Ready); err != nil {
+		p.opt.Log.Info("mounted again", "dir", m.dir)
+	} else if err := announce(p.std, "Mounted: "+m.dir, notify.Ready); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
 	// From now on it is mounted again.
-	if err := p.boss.Leave(supervise.Legacy{State: []byte(m.Dir)}); err != nil {
+	if err := p.boss.Leave(supervise.Legacy{State: []byte(m.dir)}); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
 	select {
 	case <-m.Done():
-		return nil
+		return m.Unmount() // which says why, if it was to end in another way
 	case <-p.boss.GiveWay():
 		return m.Unmount()
 	case <-ctx.Done():
