@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"caravel/internal/apart"
 	"caravel/internal/mounts"
 )
 
@@ -158,10 +159,10 @@ func (m *Mount) removeDir() {
 // Done is closed when the mount has ended, by [Mount.Unmount] or by others.
 func (m *Mount) Done() <-chan struct{} { return m.done }
 
-// Unmount ends the mount. One that is in use is taken away nevertheless: who reads of
-// the tree gets an error, and what is written to a file that is open still gets there.
-// When it returns, nothing of the tree is read any more; it may be called again. The
-// error is that of a mount that ended by itself, too.
+// Unmount ends the mount. One that is in use is taken away nevertheless, with all on disk
+// that was written: who reads of the tree from then on gets an error, and without the
+// kernel's overlay so does who writes. When it returns, nothing of the tree is read any
+// more; it may be called again. The error is that of a mount that ended by itself, too.
 func (m *Mount) Unmount() error {
 	m.unmount.Lock()
 	defer m.unmount.Unlock()
@@ -195,6 +196,7 @@ func (m *Mount) takeAway() error {
 			continue
 		}
 		m.log.Info("mount is in use, cut off", "dir", at)
+		syncAll(at) // as unmounting it would
 		if err := mounts.Detach(at, unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("treeoverlay: %w", err)
 		}
@@ -217,6 +219,18 @@ func (m *Mount) seen() (point string, there bool, err error) {
 		return at.Point, true, nil
 	}
 	return "", false, nil
+}
+
+// syncAll has what was written so far to a file system be in the folder, and on the disk.
+func syncAll(dir string) {
+	apart.Do(func() {
+		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return // not for us to read: then it is as if the machine went down
+		}
+		defer unix.Close(fd)
+		_ = unix.Syncfs(fd) // it is cut off in any case
+	})
 }
 
 // clearCrashed takes away what a fuse-overlayfs that crashed has left.

@@ -71,7 +71,9 @@ func (d *Dir) openRecord(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = lock(ctx, d.record); err == nil {
+	if st, e := d.record.Stat(); e != nil || !st.Mode().IsRegular() {
+		err = errors.Join(e, fmt.Errorf("%s: not a file", recordName))
+	} else if err = lock(ctx, d.record); err == nil {
 		err = d.readRecord()
 	}
 	if err != nil {
