@@ -63,6 +63,10 @@ unmount. What is read is fetched, verified and kept in memory, and in --cache-di
 what came over a network. While nobody reads, the rest follows there, until half
 of it is full. What comes from a pipe, or is packed, is copied to a temporary file
 first.
+With --overlay the tree of a .caidx, or of a .catar on this machine, can be written:
+what is written is kept in a folder that belongs to this image from then on. For root
+set-id bits and devices then count, unless -o nosuid,nodev; others need fuse-overlayfs.
+With -o ro, what was written is shown and nothing more is.
 
 ` + examples(
 			"caravel mount http://host/tree.caidx /mnt",
@@ -75,6 +79,8 @@ first.
 			"caravel mount --profile=boot.profile http://host/disk.caibx /mnt",
 			"# an image that becomes a file while it is used",
 			"caravel mount --materialize=disk.img http://host/disk.caibx /mnt",
+			"# what is written goes to a folder, and the image stays as it is",
+			"caravel mount --overlay=/var/lib/golden http://host/tree.caidx /mnt",
 			"# several machines that share a store which nothing is removed from",
 			"caravel mount --cache=/net/pool.castr http://host/disk.caibx /mnt",
 		),
