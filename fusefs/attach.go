@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/mounts"
 )
 
 const (
@@ -92,7 +94,7 @@ func (o Options) kernelOptions() []string {
 
 // attachByHelper has fusermount3 open the device, mount it and hand it over.
 func attachByHelper(dir string, opt Options) (int, error) {
-	helper, err := helperPath()
+	helper, err := mounts.Helper()
 	if err != nil {
 		return -1, err
 	}
@@ -112,7 +114,7 @@ func attachByHelper(dir string, opt Options) (int, error) {
 	cmd := exec.Command(helper, "-o", strings.Join(options, ","), "--", dir)
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
 	cmd.Env = []string{"_FUSE_COMMFD=3"}
-	if err := runHelper(cmd); err != nil {
+	if err := mounts.RunHelper(cmd); err != nil {
 		return -1, err
 	}
 	theirs.Close()
@@ -121,29 +123,6 @@ func attachByHelper(dir string, opt Options) (int, error) {
 		return -1, fmt.Errorf("fusermount3: %w", err)
 	}
 	return fd, nil
-}
-
-func helperPath() (string, error) {
-	for _, name := range []string{"fusermount3", "fusermount", "/usr/bin/fusermount3", "/bin/fusermount3"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	return "", errors.New("fusermount3: not there, and only root mounts without it; install fuse3")
-}
-
-// runHelper runs cmd; what it complains of is the error.
-func runHelper(cmd *exec.Cmd) error {
-	var said strings.Builder
-	cmd.Stderr = &said
-	err := cmd.Run()
-	if err == nil {
-		return nil
-	}
-	if text := strings.TrimSpace(said.String()); text != "" {
-		return errors.New(strings.ReplaceAll(text, "\n", "; "))
-	}
-	return fmt.Errorf("%s: %w", cmd.Path, err)
 }
 
 // escapeOption keeps a comma from ending an option.
@@ -178,24 +157,8 @@ var errNoDescriptor = errors.New("gave no descriptor")
 
 // detach unmounts what is on dir. Of flags, the helper knows MNT_DETACH only.
 func detach(dir string, flags int) error {
-	err := unix.Unmount(dir, flags|unix.UMOUNT_NOFOLLOW)
-	if errors.Is(err, unix.EPERM) {
-		err = detachByHelper(dir, flags&unix.MNT_DETACH != 0)
-	}
-	if err != nil {
-		return fmt.Errorf("fusefs: %s: unmount: %w", dir, err)
+	if err := mounts.Detach(dir, flags); err != nil {
+		return fmt.Errorf("fusefs: %w", err)
 	}
 	return nil
-}
-
-func detachByHelper(dir string, lazy bool) error {
-	helper, err := helperPath()
-	if err != nil {
-		return err
-	}
-	args := []string{"-u"}
-	if lazy {
-		args = append(args, "-z")
-	}
-	return runHelper(exec.Command(helper, append(args, "--", dir)...))
 }

@@ -1,4 +1,5 @@
-// Package fusefs shows images through FUSE, read-only: a stream of bytes as one
+// Package fusefs shows images through FUSE, read-only (package treeoverlay makes a tree
+// writable): a stream of bytes as one
 // file, an archive as the tree that it holds.
 //
 //	m, err := fusefs.MountFile("/mnt", fusefs.File{

@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"caravel/catar/tree"
 )
 
@@ -64,23 +62,6 @@ func TestCallEndsWithMount(t *testing.T) {
 	<-c.Done()
 	if c.Err() == nil {
 		t.Error("not cancelled")
-	}
-}
-
-func TestParseMount(t *testing.T) {
-	for line, want := range map[string]mountEntry{
-		`36 35 98:0 /r /mnt/a\040b\134c rw,noatime shared:1 - ext3 /dev/root rw`: {unix.Mkdev(98, 0), `/mnt/a b\c`, "ext3"},
-		`36 35 0:300 / /mnt ro - fuse.caravel x\040- ro`:                         {unix.Mkdev(0, 300), "/mnt", "fuse.caravel"},
-		`36 35 0:31 / /\9x\0 ro - tmpfs`:                                         {unix.Mkdev(0, 31), `/\9x\0`, "tmpfs"},
-	} {
-		if got, ok := parseMount(line); !ok || got != want {
-			t.Errorf("%q: %+v, %v", line, got, ok)
-		}
-	}
-	for _, line := range []string{"", "36 35 98:0 / /mnt", "36 35 98 / /mnt ro - x", "36 - x", "1 2 3:4 / / ro - "} {
-		if got, ok := parseMount(line); ok {
-			t.Errorf("%q: %+v", line, got)
-		}
 	}
 }
 

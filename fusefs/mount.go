@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"caravel/internal/apart"
+	"caravel/internal/mounts"
 )
 
 // Options tunes a mount. The zero value is a good choice.
@@ -89,6 +90,18 @@ type Mount struct {
 	over    sync.Once     // runs finish
 	done    chan struct{} // closed at the end of finish
 	unmount sync.Mutex    // held by Unmount
+}
+
+// mountPoint finds the directory to mount on, and clears it of a mount of ours whose
+// process was killed.
+func mountPoint(dir string, opt Options) (path string, made bool, err error) {
+	path, made, err = mounts.Point(dir, mounts.PointOptions{
+		Mkdir: opt.Mkdir, Types: []string{"fuse." + subtype}, Who: subtype, Log: opt.Log,
+	})
+	if err != nil {
+		return "", false, fmt.Errorf("fusefs: %w", err)
+	}
+	return path, made, nil
 }
 
 func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
@@ -316,30 +329,30 @@ func (m *Mount) ended(within time.Duration) bool {
 
 // takeAway removes the mount from wherever this process sees it.
 func (m *Mount) takeAway() error {
-	all, err := mounts()
+	all, err := mounts.Table()
 	if err != nil {
-		return err
+		return fmt.Errorf("fusefs: %w", err)
 	}
 	for _, at := range all {
-		if at.device != m.device {
+		if at.Device != m.device {
 			continue
 		}
-		if top := topmost(all, at.point); top.device != m.device {
-			return fmt.Errorf("fusefs: %s: covered by another mount (%s)", at.point, top.fsType)
+		if top := mounts.Top(all, at.Point); top.Device != m.device {
+			return fmt.Errorf("fusefs: %s: covered by another mount (%s)", at.Point, top.Type)
 		}
-		err := detach(at.point, 0)
+		err := detach(at.Point, 0)
 		for _, d := range patience {
 			if err == nil || m.ended(d) {
 				break
 			}
-			err = detach(at.point, 0)
+			err = detach(at.Point, 0)
 		}
 		if err == nil || m.ended(0) {
 			continue
 		}
-		m.log.Info("mount is in use, cut off", "dir", at.point, "err", err)
+		m.log.Info("mount is in use, cut off", "dir", at.Point, "err", err)
 		m.fs.serving().end()
-		if err := detach(at.point, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
+		if err := detach(at.Point, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 			return err
 		}
 	}

@@ -37,8 +37,9 @@ var below = map[string][]string{
 	"image":             {"chunker", "feature", "index", "store"},
 	"archive":           {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":               {"internal/hush"},
-	"fusefs":            {"catar", "catar/tree", "feature", "internal/apart", "internal/hush"},
+	"fusefs":            {"catar", "catar/tree", "feature", "internal/apart", "internal/hush", "internal/mounts"},
 	"overlay":           {},
+	"treeoverlay":       {"internal/apart", "internal/mounts"},
 	"loop":              {"internal/apart", "internal/diskuse"},
 	"nbddev":            {"internal/diskuse"},
 	"supervise":         {},
@@ -49,6 +50,7 @@ var below = map[string][]string{
 	"internal/claim":    {},
 	"internal/apart":    {},
 	"internal/diskuse":  {},
+	"internal/mounts":   {},
 	"internal/sector":   {},
 	"internal/testtree": {"catar/exclude", "feature"},
 }

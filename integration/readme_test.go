@@ -76,6 +76,8 @@ var promises = []promise{
 	{"caravel mount --materialize=whole.img http://host/disk.caibx /mnt", materializeAsTyped},
 	{"caravel mount --no-sweep http://host/disk.caibx /mnt", mountDiskAsTyped},
 	{"caravel mount --stats http://host/tree.caidx /mnt", mountStatsAsTyped},
+	{"caravel mount --overlay=/var/lib/golden http://host/tree.caidx /mnt", overlayAsTyped},
+	{"caravel mount --overlay=mine -o uid=$(id -u),gid=$(id -g) http://host/tree.caidx tree", overlayAsTyped},
 	{"caravel nbd-server --socket /run/all.sock /srv/www", nbdFolderAsTyped},
 	{"caravel nbd-server http://host/disk.caibx", nbdUsualPortAsTyped},
 	{"systemd-socket-activate -l 127.0.0.1:10809 caravel nbd-server http://host/disk.caibx", nbdActivationAsTyped},
@@ -255,6 +257,26 @@ func (r *readmeReader) mountTree(t *testing.T, line string) string {
 	r.sameTree(t, mnt, "", feature.Unix)
 	d.ends(syscall.SIGINT, soon)
 	return d.stderr.String()
+}
+
+// overlayAsTyped writes to the tree, and finds it written when it is mounted again.
+func overlayAsTyped(t *testing.T, r *readmeReader, line string) {
+	needFUSE(t)
+	if os.Geteuid() != 0 {
+		need(t, "fuse-overlayfs")
+	}
+	mnt := shortDir(t) // the test is called like the line
+	unmountLater(t, mnt)
+	places := []string{"/var/lib/golden", filepath.Join(shortDir(t), "golden"), "caidx tree", "caidx " + mnt, "/mnt", mnt}
+	for _, want := range []string{"one\n", "written"} {
+		d, said := r.started(t, line, places...)
+		if said != "Mounted: "+mnt {
+			t.Errorf("says %q", said)
+		}
+		holds(t, mnt+"/readme", []byte(want))
+		writeFile(t, mnt+"/readme", []byte("written"))
+		d.ends(syscall.SIGINT, soon)
+	}
 }
 
 func mountOfflineAsTyped(t *testing.T, r *readmeReader, line string) {

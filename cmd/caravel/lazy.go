@@ -184,13 +184,7 @@ func openFile(location string) (*lazyImage, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	// Who changes the file makes another image of it. A device's time is that of its
-	// name, which is made anew whenever the machine starts.
-	changed := st.ModTime().UnixNano()
-	if !st.Mode().IsRegular() {
-		changed = 0
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", size, changed, path))
+	sum := fileIdentity(path, st, size)
 	return &lazyImage{
 		name:    imageName(location),
 		size:    size,
@@ -204,6 +198,17 @@ func openFile(location string) (*lazyImage, error) {
 
 		identity: func() []byte { return sum[:] },
 	}, nil
+}
+
+// fileIdentity is what a plain file or device of so many bytes is told from others by.
+// Who changes the file makes another image of it. A device's time is that of its name,
+// which is made anew whenever the machine starts.
+func fileIdentity(path string, st fs.FileInfo, size int64) [32]byte {
+	changed := st.ModTime().UnixNano()
+	if !st.Mode().IsRegular() {
+		changed = 0
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "%d %d %s", size, changed, path))
 }
 
 // holesIn finds holes in a file of so many bytes; of what is no file it knows none. The

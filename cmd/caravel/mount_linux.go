@@ -17,6 +17,7 @@ import (
 	"caravel/internal/notify"
 	"caravel/store/http"
 	"caravel/supervise"
+	"caravel/treeoverlay"
 )
 
 type mountOptions struct {
@@ -29,6 +30,7 @@ type mountOptions struct {
 	shift     idShift
 	names     bool // owners are those who have the recorded names here
 	words     mountWords
+	over      treeOverlay
 	show      fusefs.Options // what the words say
 	daemon    daemonOptions
 	supervise bool
@@ -40,6 +42,7 @@ func mountFlags(opt *mountOptions) []cli.Flag {
 	opt.mkdir = true
 	return append([]cli.Flag{
 		mountWordsFlag(&opt.words),
+		treeOverlayFlag(&opt.over),
 		newSwitch("mkdir", "make DIR if it is not there", &opt.mkdir),
 		newSwitch("supervise", "mount again when the process that serves crashes", &opt.supervise),
 	}, daemonFlags(&opt.daemon)...)
@@ -66,11 +69,16 @@ a pipe, or is packed, is copied to a temporary file first.
 set-id bits and devices have no effect), allow_other, fsname=, the labels of SELinux
 (context= and its kind), uid= and gid=, whose everything is, umask=, fmask= and dmask=,
 which permissions nobody has, all others having the rest. Times and writers an image
-has none: what is said of them is ignored. Any flag here is a word, too. Called
+has none: what is said of them is ignored, but for ro with --overlay. Any flag here is a word, too. Called
 mount.fuse.caravel, as "mount -t fuse.caravel" does, it is mount --daemon.
 
 If mount is killed, reads fail, and the next mount clears away what is left; with
 --supervise it is mounted again at once, for those who open files then.
+
+With --overlay the tree of a .caidx, or of a .catar on this machine, can be written:
+what is written is kept in a folder that belongs to this image from then on. For root
+set-id bits and devices then count, unless -o nosuid,nodev; others need fuse-overlayfs.
+With -o ro, what was written is shown and nothing more is.
 
 ` + examples(
 			"caravel mount http://host/tree.caidx /mnt",
@@ -89,6 +97,8 @@ If mount is killed, reads fail, and the next mount clears away what is left; wit
 			"caravel mount --profile=boot.profile http://host/disk.caibx /mnt",
 			"# an image that becomes a file while it is used",
 			"caravel mount --materialize=disk.img http://host/disk.caibx /mnt",
+			"# what is written goes to a folder, and the image stays as it is",
+			"caravel mount --overlay=/var/lib/golden http://host/tree.caidx /mnt",
 			"# several machines that share a store which nothing is removed from",
 			"caravel mount --cache=/net/pool.castr http://host/disk.caibx /mnt",
 		),
@@ -148,6 +158,9 @@ func beginMount(c *cli.Context, std streams, in, dir string, opt *mountOptions) 
 	if err := opt.owners(); err != nil {
 		return err
 	}
+	if err := opt.over.apply(c, &opt.show, opt.words.words); err != nil {
+		return err
+	}
 	if opt.supervise && in == "-" {
 		return usagef("--supervise: standard input cannot be read again")
 	}
@@ -178,18 +191,24 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 		if err := refuseTree(in); err != nil {
 			return err
 		}
+		if err := opt.over.refuseDisk(in); err != nil {
+			return err
+		}
 	}
 	from, err := startLazy(ctx, std, opt.lazy)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, opt: opt.show}
+	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, over: opt.over, opt: opt.show}
 	to.opt.FSName = cmp.Or(to.opt.FSName, http.Redact(in))
 	to.opt.Mkdir, to.opt.Log = opt.mkdir, from.log
 	to.opt.Remove = opt.boss != nil && string(opt.boss.Legacy.State) == removesDir
 	if k == archiveKind || k == folderKind {
 		if err := opt.lazy.needsNoIndex(in); err != nil {
+			return err
+		}
+		if to.image, err = opt.over.overFile(in, k); err != nil {
 			return err
 		}
 		a, err := from.openArchive(ctx, in, k, opt.pack)
@@ -207,6 +226,9 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 	}
 	if opt.subtree != "" {
 		return usagef("%s: is a disk image; --subtree is for trees", src.where)
+	}
+	if err := opt.over.refuseDisk(src.where); err != nil {
+		return err
 	}
 	img, err := from.lazily(src)
 	if err != nil {
@@ -248,8 +270,8 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	if err != nil {
 		return within(src.where, err)
 	}
-	to.opt.Holes = img().Holes
-	m, err := fusefs.MountTree(to.dir, o.traversed(t, img()), open, to.opt)
+	to.opt.Holes, to.image = img().Holes, overIndex(src)
+	m, err := to.tree(ctx, o.traversed(t, img()), open)
 	if err != nil {
 		return err
 	}
@@ -316,6 +338,8 @@ type mountPoint struct {
 	std     streams
 	boss    *supervise.Supervisor // nil: none
 	subtree string                // what of a tree is shown; "": all
+	over    treeOverlay
+	image   treeoverlay.Image // what over lies over
 	opt     fusefs.Options
 }
 
@@ -348,7 +372,7 @@ func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) 
 	if _, err := p.part(ctx, t); err != nil {
 		return within(in, err)
 	}
-	m, err := fusefs.MountTree(p.dir, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) }, p.opt)
+	m, err := p.tree(ctx, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) })
 	if err != nil {
 		return err
 	}
@@ -368,7 +392,7 @@ func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) erro
 	if err != nil {
 		return err
 	}
-	return p.serve(ctx, m)
+	return p.serve(ctx, aMount{m, m.Dir})
 }
 
 // What a mount leaves to the one that is to come after it: whether that removes the
@@ -379,10 +403,10 @@ const (
 )
 
 // serve stays until the mount ends, is to end, or another process is to mount it.
-func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
+func (p *mountPoint) serve(ctx context.Context, m aMount) error {
 	if p.boss != nil && len(p.boss.Legacy.State) > 0 {
-		p.opt.Log.Info("mounted again", "dir", m.Dir)
-	} else if err := announce(p.std, "Mounted: "+m.Dir, notify.Ready); err != nil {
+		p.opt.Log.Info("mounted again", "dir", m.dir)
+	} else if err := announce(p.std, "Mounted: "+m.dir, notify.Ready); err != nil {
 		return errors.Join(err, m.Unmount())
 	}
 	state := leavesDir
@@ -395,7 +419,7 @@ func (p *mountPoint) serve(ctx context.Context, m *fusefs.Mount) error {
 	}
 	select {
 	case <-m.Done():
-		return nil
+		return m.Unmount() // which says why, if it was to end in another way
 	case <-p.boss.GiveWay():
 		return m.Unmount()
 	case <-ctx.Done():
