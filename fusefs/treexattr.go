@@ -70,7 +70,7 @@ func (f *treeFS) GetXAttr(signal <-chan struct{}, h *fuse.InHeader, name string,
 		return 0, st
 	}
 	if !a.XAttrs {
-		return 0, f.noXAttrs(fuse.ENODATA)
+		return 0, f.noXAttr()
 	}
 	n, st := f.node(signal, h.Pid, a.ID, name == xattrFCaps && f.effective)
 	if st != fuse.OK {
@@ -83,14 +83,14 @@ func (f *treeFS) GetXAttr(signal <-chan struct{}, h *fuse.InHeader, name string,
 	return give(dest, value)
 }
 
-// noXAttrs is the answer for an entry without attributes. The kernel keeps none
+// noXAttr is the answer for an entry without attributes. The kernel keeps none
 // of them; but where it is told that there is no such thing it never asks again,
 // and ls -l asks for each entry.
-func (f *treeFS) noXAttrs(here fuse.Status) fuse.Status {
+func (f *treeFS) noXAttr() fuse.Status {
 	if f.tree.Known() && f.plain() {
 		return fuse.ENOSYS
 	}
-	return here
+	return fuse.ENODATA
 }
 
 // isPlain reports whether none of the entries seen so far has attributes.
@@ -111,13 +111,15 @@ func give(dest, b []byte) (uint32, fuse.Status) {
 	return uint32(copy(dest, b)), fuse.OK
 }
 
+// ListXAttr lists none where there are none. That there is no such thing would save
+// requests here too, but tar complains of each entry then, and rsync of the first.
 func (f *treeFS) ListXAttr(signal <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	a, st := f.attr(h.NodeId)
 	if st != fuse.OK {
 		return 0, st
 	}
 	if !a.XAttrs {
-		return 0, f.noXAttrs(fuse.OK)
+		return 0, fuse.OK
 	}
 	n, st := f.node(signal, h.Pid, a.ID, false)
 	if st != fuse.OK {

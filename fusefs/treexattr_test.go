@@ -152,6 +152,23 @@ func TestTreeNoXAttrs(t *testing.T) {
 	}
 }
 
+// Where there are attributes in no entry, each lists none: that there is no such thing
+// would make tar complain of each.
+func TestTreeListsNoXAttrs(t *testing.T) {
+	tr := newFakeTree(best)
+	tr.file(tree.Root, "file", 1)
+	tr.known = true
+	m := mountedTree(t, tr, fusefs.Options{})
+	for range 2 {
+		if _, err := getxattr(m.Dir+"/file", "user.n"); err != unix.EOPNOTSUPP {
+			t.Error(err)
+		}
+		if names, err := listxattr(m.Dir + "/file"); err != nil || len(names) > 0 {
+			t.Error(names, err)
+		}
+	}
+}
+
 func acls() *catar.ACL {
 	return &catar.ACL{
 		Users:    []catar.ACLEntry{{ID: 7, Perm: 6}, {ID: 4_000_000_000, Perm: 4}},

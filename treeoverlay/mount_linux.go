@@ -102,7 +102,7 @@ func (m *Mount) find(point string, d *Dir, opt Options) (err error) {
 	m.Dir, m.removes, err = mounts.Point(point, mounts.PointOptions{
 		Mkdir: opt.Mkdir, Types: []string{"fuse.caravel", "fuse." + byProgram}, Who: "caravel", Log: opt.Log,
 	})
-	m.removes = m.removes || opt.Remove
+	m.removes = m.removes || opt.Remove && err == nil
 	return err
 }
 

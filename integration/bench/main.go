@@ -7,6 +7,7 @@
 //
 //	go run ./integration/bench -size 1024 -runs 3
 //	go run ./integration/bench -only make,extract
+//	go run ./integration/bench -only mounted
 //	go run ./integration/bench -only tree-make,tree-extract -tree /usr/share
 package main
 
@@ -73,6 +74,8 @@ func comparisons() []comparison {
 		{"tree-extract", tree, (*setting).treeExtract},
 		{"tree-list", tree, (*setting).treeList},
 		{"tree-http", tree, (*setting).treeHTTP},
+		{"mounted-tree", tree, (*setting).mountedTrees},
+		{"mounted-million", (*setting).prepareMillion, (*setting).million},
 		{"disk-warm", disk, (*setting).disks},
 		{"disk-gonbd", disk, (*setting).goNBD},
 		{"disk-sparse", (*setting).prepareSparse, (*setting).sparse},

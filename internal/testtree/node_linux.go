@@ -261,10 +261,14 @@ func (n *node) xattr(name string) ([]byte, error) {
 	return v, nil
 }
 
-// value calls read with enough room for all there is.
+// value calls read with enough room for all there is: mostly little, or nothing.
 func value(read func([]byte) (int, error)) ([]byte, error) {
-	p := make([]byte, 64<<10+1)
+	p := make([]byte, 256)
 	n, err := read(p)
+	if errors.Is(err, unix.ERANGE) {
+		p = make([]byte, 64<<10+1)
+		n, err = read(p)
+	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
