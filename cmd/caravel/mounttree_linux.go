@@ -22,7 +22,6 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	if o.lazy.toFile() {
 		return usagef("%s: holds a tree, whose files are materialised in --cache-dir: say --materialize=yes", src.where)
 	}
-	o.heap.add(1, -smallFiles)
 	a, img := o.indexed(src)
 	defer a.Close()
 	t, err := a.Random(ctx)
