@@ -149,6 +149,13 @@ func TestFileDiskFull(t *testing.T) {
 	if err := img.Fill(t.Context(), f, store.Sweep); err == nil || f.Complete() {
 		t.Errorf("Fill: %v", err)
 	}
+	// The last chunk to be written beside the one that failed may have found room, and
+	// so said that there is some: the first one that is kept now says that there is none.
+	for row := 0; row < x.Len(); row++ {
+		if _, err := img.Keep(t.Context(), row, store.Sweep); err != nil {
+			break
+		}
+	}
 	asked := s.asks()
 	for row := range x.Len() {
 		_, err := img.Keep(t.Context(), row, store.Sweep)
@@ -156,8 +163,7 @@ func TestFileDiskFull(t *testing.T) {
 			t.Errorf("Keep of chunk %d: %v, kept %v", row, err, kept)
 		}
 	}
-	// One, if the last chunk to be written beside the one that failed found room.
-	if n := s.asks() - asked; n > 1 {
+	if n := s.asks() - asked; n != 0 {
 		t.Errorf("%d requests for what cannot be kept", n)
 	}
 	for range 2 {
