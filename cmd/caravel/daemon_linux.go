@@ -80,8 +80,7 @@ func startDaemon(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	told := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // it may be gone
-	defer told()
+	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })() // it may be gone
 	line, err := bufio.NewReader(read).ReadString('\n')
 	if err == nil {
 		_, err = io.WriteString(std.out, line)
@@ -106,10 +105,11 @@ func detach(file string) error {
 		return err
 	}
 	defer null.Close()
-	to, err := systemLog()
+	open := systemLog
 	if file != "" {
-		to, err = openLog(file)
+		open = func() (*os.File, error) { return openLog(file) }
 	}
+	to, err := open()
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 // A heapLimit has the garbage collector work harder above what the indexes, the
 // trees, the chunks in memory and those under way need, where by default it lets
 // the heap grow to twice what is in use: a fifth less memory for the same speed,
-// reading an image whole. Too low a limit costs more than memory does: 8 MiB less had
+// reading an image whole. Too low a limit costs more than memory does: 10 MiB less had
 // the Go distribution's tree be collected 5,700 times in place of 100, and be read in
 // 38 s, not 8. $GOMEMLIMIT goes before it.
 type heapLimit struct {

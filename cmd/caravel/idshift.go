@@ -73,7 +73,7 @@ func (s idShift) id() (func(uint32) uint32, error) {
 	if !s.given {
 		return nil, nil
 	}
-	if uint64(s.by)+s.mod > 1<<32 && s.by > 0 {
+	if uint64(s.by)+s.mod > 1<<32 {
 		return nil, usagef("--uid-shift=%d and --uid-range=%d: go beyond 2^32", s.by, s.mod)
 	}
 	return func(n uint32) uint32 { return uint32(uint64(n)%s.mod) + s.by }, nil
