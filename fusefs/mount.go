@@ -33,7 +33,7 @@ type Options struct {
 	Look         Look         // how it is shown
 	Holes        Holes        // of a tree's archive, or of the file; nil: none are known
 	MaxReadAhead int          // bytes that the kernel reads ahead; 0: its own choice (128 KiB); more takes root
-	Passthrough  int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked
+	Passthrough  int64        // bytes that a file has at least for its Reader to be asked whether it is Backed; 0: 1 MiB; negative: none is asked, and a tree's files are opened without a word to us
 	AsyncDirect  bool         // what one asks for past the page cache goes on side by side, which a loop device gains from; a process that is killed then waits for its last read
 	Debug        bool         // log each request at level debug
 	Log          *slog.Logger // nil: discard

@@ -62,14 +62,16 @@ func newBackings(from int64, log *slog.Logger) *backings {
 	return &backings{from: from, log: log, nodes: map[uint64]*openNode{}}
 }
 
-// start is called when the kernel has said what it can do.
-func (b *backings) start(s *fuse.Server) {
-	if s.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
-		return
+// start is called when the kernel has said what it can do. It reports whether there
+// will be any.
+func (b *backings) start(s *fuse.Server) bool {
+	if b.from == math.MaxInt64 || s.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0 {
+		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.kernel = s
+	return true
 }
 
 // counts reports whether the opens of a file of size bytes are counted.

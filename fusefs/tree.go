@@ -54,12 +54,13 @@ var _ Tree = (*tree.Tree)(nil)
 // When it returns, the tree can be read, also by the calling process. End it
 // with [Mount.Unmount].
 //
-// For each file that is opened and read, open gives a Reader of the size bytes
-// of the archive from off on, which counts its offsets from there: what it
-// learns from the order of one file's reads is not mixed with another's. open is
-// called from many goroutines and must not wait: by the first read, or for a file
-// of Options.Passthrough bytes when it is opened, since its Reader may be
-// [Backed]. A Reader that is an io.Closer is closed after its last read.
+// For each file that is read, open gives a Reader of the size bytes of the archive
+// from off on, which counts its offsets from there: what it learns from the order of
+// one file's reads is not mixed with another's. It serves all who read the file, and
+// is closed, if it is an io.Closer, when 128 other files were read since. open is
+// called from many goroutines and must not wait: by the first read; but for a file of
+// Options.Passthrough bytes, whose Reader may be [Backed], each time that it is
+// opened, and that Reader is closed when the file is.
 func MountTree(dir string, t Tree, open func(off, size int64) Reader, opt Options) (*Mount, error) {
 	opt = opt.withDefaults("caravel")
 	return mount(dir, newTreeFS(t, open, opt), opt)
@@ -78,7 +79,9 @@ type treeFS struct {
 	open               func(off, size int64) Reader
 	requests           *requests
 	backings           *backings
-	files              handles[*treeFile]
+	told               bool               // the kernel tells when it opens and closes a file
+	opened             handles[*treeFile] // then: the large ones
+	read               treeFiles          // all others
 	listings           listings
 	plain              func() bool  // whether none of the entries seen so far has attributes; asked once all were seen
 	kernel             *fuse.InitIn // what it can do
@@ -102,7 +105,7 @@ func newTreeFS(t Tree, open func(off, size int64) Reader, opt Options) *treeFS {
 
 func (f *treeFS) Init(s *fuse.Server) {
 	f.kernel = s.KernelSettings()
-	f.backings.start(s)
+	f.told = f.backings.start(s)
 }
 
 func (f *treeFS) String() string     { return "tree" }
@@ -115,9 +118,10 @@ func (f *treeFS) hasXAttrs() bool {
 
 // close ends what the kernel did not release.
 func (f *treeFS) close() {
-	for _, file := range f.files.close() {
+	for _, file := range f.opened.close() {
 		file.close()
 	}
+	f.read.close()
 }
 
 // attr finds what is known of the entry that a node number stands for.

@@ -9,19 +9,21 @@ import (
 	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"caravel/catar/tree"
 )
 
-// A treeFile is a regular file that was opened. It gets its Reader when it is
-// first read, or if it is large: of a small file that the kernel has in memory
-// there never is one.
+// A treeFile is a regular file that is read, or was opened. It gets its Reader when
+// it is first read, or if it is large and the kernel may read it by itself: of a small
+// file that the kernel has in memory there never is one.
 type treeFile struct {
 	fs        *treeFS
 	attr      tree.Attr
 	once      sync.Once
 	reader    Reader      // set by once
 	confirmed atomic.Bool // the archive says of the file what the tree says
+	users     int         // who read it now, and read.recent; guarded by read.mu
 }
 
 var _ Reader = (*treeFile)(nil)
@@ -75,32 +77,61 @@ func (t *treeFile) backing(signal <-chan struct{}, pid uint32) *os.File {
 	return file
 }
 
+// Open is asked for only where the kernel may read files by itself, which it has to be
+// told of file by file. Else it opens them without a word, and so without a number.
 func (f *treeFS) Open(signal <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if !f.told {
+		return fuse.ENOSYS
+	}
 	a, st := f.attr(in.NodeId)
 	if st != fuse.OK {
 		return st
 	}
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if !f.backings.counts(a.Size) {
+		return fuse.OK
+	}
 	file := &treeFile{fs: f, attr: a}
 	var ok bool
-	if out.Fh, ok = f.files.add(file); !ok {
+	if out.Fh, ok = f.opened.add(file); !ok {
 		return fuse.EIO
 	}
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	if f.backings.counts(a.Size) && !f.backings.shared(in.NodeId, out) {
+	if !f.backings.shared(in.NodeId, out) {
 		f.backings.open(in.NodeId, a.Size, file.backing(signal, in.Pid), out)
 	}
 	return fuse.OK
 }
 
 func (f *treeFS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	file, ok := f.files.remove(in.Fh)
-	if !ok {
-		return
-	}
-	if f.backings.counts(file.attr.Size) {
+	if file, ok := f.opened.remove(in.Fh); ok { // and so counted
 		f.backings.release(in.NodeId)
+		file.close()
 	}
-	file.close()
+}
+
+// take is the file of which somebody who opened it reads n bytes, to be given back.
+func (f *treeFS) take(node, handle, off, n uint64) (*treeFile, fuse.Status) {
+	if handle != 0 {
+		file, ok := f.opened.get(handle)
+		if !ok {
+			return nil, fuse.EBADF
+		}
+		return file, fuse.OK
+	}
+	a, st := f.attr(node)
+	if st != fuse.OK {
+		return nil, st
+	}
+	if a.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fuse.EBADF
+	}
+	return f.read.take(f, a, off == 0 && n >= uint64(a.Size)), fuse.OK
+}
+
+func (f *treeFS) giveBack(file *treeFile, handle uint64) {
+	if handle == 0 {
+		f.read.giveBack(file)
+	}
 }
 
 // Flush has nothing to do; ENOSYS saves a round trip at each close.
@@ -109,10 +140,11 @@ func (f *treeFS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse
 // Lseek looks for holes, of which no byte has to come; but the file has to lie where
 // they are looked for.
 func (f *treeFS) Lseek(signal <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	file, ok := f.files.get(in.Fh)
-	if !ok {
-		return fuse.EBADF
+	file, st := f.take(in.NodeId, in.Fh, 0, 0)
+	if st != fuse.OK {
+		return st
 	}
+	defer f.giveBack(file, in.Fh)
 	if !file.confirmed.Load() {
 		ctx := f.requests.begin(signal, in.Pid)
 		if ctx == nil {
@@ -131,10 +163,11 @@ func (f *treeFS) Lseek(signal <-chan struct{}, in *fuse.LseekIn, out *fuse.Lseek
 }
 
 func (f *treeFS) Read(signal <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	file, ok := f.files.get(in.Fh)
-	if !ok {
-		return nil, fuse.EBADF
+	file, st := f.take(in.NodeId, in.Fh, in.Offset, uint64(len(buf)))
+	if st != fuse.OK {
+		return nil, st
 	}
+	defer f.giveBack(file, in.Fh)
 	size := uint64(file.attr.Size)
 	if in.Offset >= size {
 		return fuse.ReadResultData(nil), fuse.OK

@@ -96,71 +96,87 @@ func TestTreeExecute(t *testing.T) {
 	}
 }
 
-// Each opened file has a Reader of its own, from its first read on to its end.
-// Large ones have it from the start: see TestPassthrough.
-func TestTreeReaderPerHandle(t *testing.T) {
+// A file has one Reader, whoever has it open, from its first read until 128 others
+// were read. One that is read whole at once is none of those. Large ones that the kernel
+// may read by itself have one for each who opens them: see TestPassthrough.
+func TestTreeReaders(t *testing.T) {
+	for _, passthrough := range []int64{0, -1} {
+		t.Run(fmt.Sprint(passthrough), func(t *testing.T) { testTreeReaders(t, passthrough) })
+	}
+}
+
+func testTreeReaders(t *testing.T, passthrough int64) {
 	tr := newFakeTree(best)
 	tr.file(tree.Root, "empty", 0)
 	id := tr.file(tree.Root, "file", 1<<20-1)
-	closed := make(chan struct{}, 10)
+	for i := range 128 {
+		tr.file(tree.Root, fmt.Sprint("other", i), 300_000)
+		tr.file(tree.Root, fmt.Sprint("small", i), 8192)
+	}
+	off, size := tr.Payload(id)
+	closed := make(chan struct{}, 1000)
 	var mu sync.Mutex
-	var all []*pattern // by order of opening
-	var places [][2]int64
-	m := mountedParts(t, tr, func(off, size int64) fusefs.Reader {
+	var made, ofFile int
+	m := mountedParts(t, tr, func(at, n int64) fusefs.Reader {
 		mu.Lock()
 		defer mu.Unlock()
-		p := &pattern{size: size}
-		all, places = append(all, p), append(places, [2]int64{off, size})
-		return closing{p, closed}
-	}, fusefs.Options{})
-	opened := func() int {
+		made++
+		if at == off && n == size {
+			ofFile++
+		}
+		return closing{&pattern{size: n}, closed}
+	}, fusefs.Options{Passthrough: passthrough})
+	readers := func() [2]int {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(all)
+		return [2]int{made, ofFile}
+	}
+	read := func(name string, at int64, n int) {
+		t.Helper()
+		if b, err := pread(m.Dir+"/"+name, at, n); err != nil || !bytes.Equal(b, want(at, n)) {
+			t.Errorf("%s at %d: %d bytes, %v", name, at, len(b), err)
+		}
 	}
 	if b, err := os.ReadFile(m.Dir + "/empty"); err != nil || len(b) != 0 {
 		t.Error(b, err)
-	}
-	for i := range 3 {
-		f, err := os.Open(m.Dir + "/file")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if opened() != i {
-			t.Error("a Reader without a read")
-		}
-		buf := make([]byte, 4096)
-		at := int64(i) * 300_000 // where the kernel has not read ahead
-		if _, err := f.ReadAt(buf, at); err != nil || !bytes.Equal(buf, want(at, 4096)) {
-			t.Error(err)
-		}
-		if opened() != i+1 {
-			t.Errorf("%d Readers, want %d", opened(), i+1)
-		}
-		f.Close()
-		<-closed
-	}
-	off, size := tr.Payload(id)
-	for _, p := range places {
-		if p != [2]int64{off, size} {
-			t.Errorf("opened %v, want %d, %d", p, off, size)
-		}
 	}
 	f, err := os.Open(m.Dir + "/file")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.ReadAt(make([]byte, 4096), 300_000); err != nil || opened() != 3 {
-		t.Errorf("what the kernel has: %v, %d Readers", err, opened())
+	defer f.Close()
+	if got := readers(); got != [2]int{} {
+		t.Errorf("%v Readers without a read", got)
 	}
-	if _, err := f.ReadAt(make([]byte, 4096), 900_000); err != nil || opened() != 4 {
-		t.Errorf("what it has not: %v, %d Readers", err, opened())
+	for i := range 3 {
+		read("file", int64(i)*300_000, 4096) // where the kernel has not read ahead
+	}
+	if got := readers(); got != [2]int{1, 1} || len(closed) != 0 {
+		t.Errorf("%v Readers, %d closed", got, len(closed))
+	}
+	for i := range 128 {
+		read(fmt.Sprint("small", i), 0, 8192)
+		<-closed
+	}
+	for i := range 127 {
+		read(fmt.Sprint("other", i), 0, 4096)
+	}
+	if got := readers(); got != [2]int{256, 1} || len(closed) != 0 {
+		t.Errorf("%v Readers, %d closed", got, len(closed))
+	}
+	read("other127", 0, 4096)
+	<-closed
+	read("file", 900_000, 4096)
+	<-closed // of other0
+	if got := readers(); got != [2]int{258, 2} || len(closed) != 0 {
+		t.Errorf("%v Readers, %d closed", got, len(closed))
 	}
 	if err := m.Unmount(); err != nil { // ends also what is open
 		t.Error(err)
 	}
-	<-closed
-	f.Close()
+	for range 128 {
+		<-closed
+	}
 }
 
 func TestTreeBadRange(t *testing.T) {

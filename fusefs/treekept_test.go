@@ -34,14 +34,15 @@ func (n *notes) requests() map[string]int {
 	return kinds
 }
 
-// What the kernel has seen once it does not ask for again, but for the opening of
-// files, and for attributes where there are some.
+// What the kernel has seen once it does not ask for again, but for attributes where
+// there are some, and where it may read files by itself it says which it opens.
 func TestTreeKept(t *testing.T) {
 	need(t, "sh", "ls", "stat", "find", "readlink", "cat", "getfattr")
 	commands := []struct {
 		line    string
 		again   map[string]int // requests the second time
 		attrs   bool           // and again for attributes, where there may be some
+		opens   bool
 		failing bool
 	}{
 		{line: "ls -lR D", attrs: true},
@@ -53,19 +54,21 @@ func TestTreeKept(t *testing.T) {
 		{line: "stat D/dir/none", failing: true},
 		{line: "stat D/dir/link/none", failing: true},
 		{line: "readlink D/dir/link"},
-		{line: "cat D/dir/file", again: map[string]int{"OPEN": 1}},
-		{line: "cat D/dir/link", again: map[string]int{"OPEN": 1}},
+		{line: "cat D/dir/file", opens: true},
+		{line: "cat D/dir/link", opens: true},
 		{line: "getfattr -d -m - D/dir/file", attrs: true},
 	}
 	for _, tt := range []struct {
 		name         string
 		flags        feature.Flags
 		attrs, known bool
+		told         bool
 	}{
-		{"no attributes possible", feature.Unix, false, false},
-		{"none there, which is known", best, false, true},
-		{"some there", best, true, true},
-		{"none there, which is not known", best, false, false},
+		{"no attributes possible", feature.Unix, false, false, false},
+		{"none there, which is known", best, false, true, false},
+		{"some there", best, true, true, false},
+		{"none there, which is not known", best, false, false, false},
+		{"the kernel may read files", best, false, true, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := newFakeTree(tt.flags)
@@ -78,7 +81,12 @@ func TestTreeKept(t *testing.T) {
 				tr.add(dir, "xattr", catar.Entry{Mode: unix.S_IFREG | 0o644, XAttrs: []catar.XAttr{{Name: "user.n", Value: []byte("v")}}})
 			}
 			log := new(notes)
-			m := mountedTree(t, tr, fusefs.Options{Debug: true, Log: log.debugger()})
+			opt := fusefs.Options{Debug: true, Log: log.debugger(), Passthrough: -1}
+			if tt.told {
+				canPass(t)
+				opt.Passthrough = 0
+			}
+			m := mountedTree(t, tr, opt)
 			for _, cmd := range commands {
 				for round := range 2 {
 					log.requests()
@@ -97,8 +105,12 @@ func TestTreeKept(t *testing.T) {
 					}
 					delete(got, "GETXATTR")
 					delete(got, "LISTXATTR")
-					if want := cmd.attrs && (tt.attrs || tt.flags == best && !tt.known); asked != want || !maps.Equal(got, cmd.again) {
-						t.Errorf("%s: the kernel asked again: %v, want %v; for attributes: %v, want %v", cmd.line, got, cmd.again, asked, want)
+					again := maps.Clone(cmd.again)
+					if cmd.opens && tt.told {
+						again = map[string]int{"OPEN": 1}
+					}
+					if want := cmd.attrs && (tt.attrs || tt.flags == best && !tt.known); asked != want || !maps.Equal(got, again) {
+						t.Errorf("%s: the kernel asked again: %v, want %v; for attributes: %v, want %v", cmd.line, got, again, asked, want)
 					}
 				}
 			}

@@ -53,6 +53,17 @@ func listed(t *testing.T, dir string) string {
 	return strings.ReplaceAll(must(t, "ls", "-lR", dir), dir, "")
 }
 
+// settled is listed when every directory has the links that it has, which the kernel
+// asks for again until they are known.
+func settled(t *testing.T, dir string) (all string) {
+	t.Helper()
+	eventually(t, "all links are known", func() bool {
+		all = listed(t, dir)
+		return !strings.Contains(all, "\ndrwxr-xr-x 1 ")
+	})
+	return all
+}
+
 // TestOpeningATree counts what it costs to open the image of a tree for the
 // first time, again, and without a network.
 func TestOpeningATree(t *testing.T) {
@@ -113,7 +124,7 @@ func TestOpeningATreeWithoutSidecar(t *testing.T) {
 
 	o.Reset()
 	m, dir = mountedTree(t, "--cache-dir", cache, url) // what is not there is known
-	all := listed(t, dir)
+	all := settled(t, dir)
 	eventually(t, "the walk leaves a sidecar", func() bool {
 		found, err := filepath.Glob(cache + "/files/side/*.tree")
 		return err == nil && len(found) == 1
@@ -148,7 +159,7 @@ func TestOpeningALocalIndex(t *testing.T) {
 		cache := t.TempDir()
 		args := []string{"--cache-dir", cache, "--store", o.URL() + "/default.castr"}
 		m, dir := mountedTree(t, append(args, p.index)...)
-		all := listed(t, dir)
+		all := settled(t, dir)
 		eventually(t, "what is found out is kept", func() bool {
 			found, err := filepath.Glob(cache + "/files/found/*.right")
 			return err == nil && len(found) == 1

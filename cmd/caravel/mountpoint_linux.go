@@ -55,6 +55,7 @@ func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) 
 	if _, err := p.part(ctx, t); err != nil {
 		return within(in, err)
 	}
+	p.opt.Passthrough = -1
 	m, err := p.tree(ctx, t.Tree, func(off, size int64) fusefs.Reader { return t.File(off, size) })
 	if err != nil {
 		return err

@@ -29,7 +29,9 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 		return within(src.where, err)
 	}
 	open := func(off, size int64) fusefs.Reader { return t.File(off, size) }
+	to.opt.Passthrough = -1
 	if o.lazy.materialises() {
+		to.opt.Passthrough = largeFile
 		disk, err := o.placeOnDisk()
 		if err != nil {
 			return err
