@@ -31,6 +31,10 @@ type Options struct {
 	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
 	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
 
+	// Adjust, if set, returns the options for one location, made of those for all. Its
+	// error ends the opening.
+	Adjust func(location string, opt Options) (Options, error)
+
 	Log *slog.Logger // nil: discard
 
 	Stdin   io.Reader     // what - stands for; nil: os.Stdin
@@ -44,8 +48,9 @@ type Wrap func(s store.Store, o Origin) store.Store
 
 // An Origin is one place where chunks are.
 type Origin struct {
-	Where  string // path or URL, without secrets
-	Remote bool   // there is a network between
+	Location string // as it was given, without the others of its group
+	Where    string // path or URL, without secrets
+	Remote   bool   // there is a network between
 }
 
 // Object opens the folder in which a file lies, and returns the file's name
@@ -55,7 +60,20 @@ func Object(location string, opt Options) (b store.Blobs, name string, err error
 	if err != nil {
 		return nil, "", err
 	}
+	if opt, err = opt.at(location); err != nil {
+		return nil, "", err
+	}
 	return s.object(location, opt)
+}
+
+// at are the options for a location.
+func (o Options) at(location string) (Options, error) {
+	if o.Adjust == nil {
+		return o, nil
+	}
+	adjust := o.Adjust
+	o.Adjust = nil
+	return adjust(location, o)
 }
 
 // Store opens a chunk store, or a group of stores joined by |, for reading. A
@@ -90,7 +108,7 @@ func single(location string, opt Options) (store.Store, error) {
 	if opt.Wrap == nil {
 		return store.Verify(s), nil
 	}
-	return opt.Wrap(s, Origin{Where: b.String(), Remote: remote}), nil
+	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote}), nil
 }
 
 // Writer opens a chunk store to write to. A directory is made when the first
@@ -110,6 +128,9 @@ func Writer(location string, opt Options) (store.Writer, error) {
 func chunks(location string, opt Options) (b store.Blobs, form store.Form, remote bool, err error) {
 	s, err := schemeOf(location)
 	if err != nil {
+		return nil, store.Form{}, false, err
+	}
+	if opt, err = opt.at(location); err != nil {
 		return nil, store.Form{}, false, err
 	}
 	if b, err = s.folder(location, opt); err != nil {
@@ -147,7 +168,7 @@ func reader(ctx context.Context, location string, have store.Info, opt Options) 
 		}
 		return openPath(path)
 	}
-	b, name, err := s.object(location, opt)
+	b, name, err := Object(location, opt)
 	if err != nil {
 		return nil, store.Info{}, err
 	}

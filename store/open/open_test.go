@@ -178,8 +178,9 @@ func TestStore(t *testing.T) {
 			check(t, s, want, "near")
 		}
 	}
-	wantOrigins := []open.Origin{{near, false}, {near, false}, {far, true}, {far, true}, {far, true}, {far, true},
-		{plain, false}, {near, false}, {o.URL() + "/none", true}, {far, true}}
+	wantOrigins := []open.Origin{{near, near, false}, {"file://" + near, near, false}, {far, far, true}, {far + "/", far, true},
+		{far + "?key=1", far, true}, {far + ";key=1", far, true},
+		{plain, plain, false}, {near, near, false}, {o.URL() + "/none", o.URL() + "/none", true}, {far, far, true}}
 	if fmt.Sprint(origins) != fmt.Sprint(wantOrigins) {
 		t.Errorf("wrapped %v, want %v", origins, wantOrigins)
 	}
@@ -189,6 +190,47 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, s, wantPlain, "plain")
+}
+
+// What is said of one location counts there, and nowhere else.
+func TestAdjust(t *testing.T) {
+	var asked []string
+	headers := map[string]string{}
+	server := httptest.NewServer(nethttp.HandlerFunc(func(_ nethttp.ResponseWriter, r *nethttp.Request) {
+		headers[r.URL.Path] = r.Header.Get("X-For")
+	}))
+	defer server.Close()
+	no := errors.New("configured wrongly")
+	opt := open.Options{Adjust: func(location string, opt open.Options) (open.Options, error) {
+		asked = append(asked, location)
+		if strings.HasSuffix(location, "/wrong") {
+			return opt, no
+		}
+		opt.HTTP.Header = nethttp.Header{"X-For": {location}}
+		return opt, nil
+	}}
+	for _, name := range []string{"/a", "/b"} {
+		if _, err := open.Read(t.Context(), server.URL+name, 10, opt); err != nil {
+			t.Error(err)
+		}
+		if headers[name] != server.URL+name {
+			t.Errorf("%s: adjusted for %q", name, headers[name])
+		}
+	}
+	if _, err := open.Store(server.URL+"/c|"+server.URL+"/d", opt); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"/wrong", "/a|" + server.URL + "/wrong"} {
+		if _, err := open.Store(server.URL+name, opt); !errors.Is(err, no) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, _, err := open.Object(server.URL+"/wrong", opt); !errors.Is(err, no) {
+		t.Error(err)
+	}
+	if len(asked) != 8 {
+		t.Errorf("asked for %v", asked)
+	}
 }
 
 func TestStoreRefused(t *testing.T) {

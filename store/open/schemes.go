@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"caravel/store"
@@ -24,13 +25,16 @@ type scheme struct {
 	folder func(location string, opt Options) (store.Blobs, error)
 }
 
-// schemes are the kinds of locations; it is never changed.
-var schemes = []scheme{
-	{name: "", path: plainPath, object: localObject(plainPath), folder: localFolder(plainPath)},
-	{name: "file", path: filePath, object: localObject(filePath), folder: localFolder(filePath)},
-	{name: "http", remote: true, object: webObject, folder: webFolder},
-	{name: "https", remote: true, object: webObject, folder: webFolder},
-}
+// schemes are the kinds of locations; it is never changed. What is in a file of its own
+// can be left out of a build.
+var schemes = slices.Concat(
+	[]scheme{
+		{name: "", path: plainPath, object: localObject(plainPath), folder: localFolder(plainPath)},
+		{name: "file", path: filePath, object: localObject(filePath), folder: localFolder(filePath)},
+		{name: "http", remote: true, object: webObject, folder: webFolder},
+		{name: "https", remote: true, object: webObject, folder: webFolder},
+	},
+)
 
 // schemeOf finds the kind of a location.
 func schemeOf(location string) (scheme, error) {
