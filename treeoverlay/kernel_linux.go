@@ -24,7 +24,10 @@ func (d *Dir) mountKernel(point string, opt Options) error {
 	for _, f := range []struct {
 		set bool
 		bit uintptr
-	}{{!opt.SetID, unix.MS_NOSUID}, {!opt.Devices, unix.MS_NODEV}, {opt.NoExec, unix.MS_NOEXEC}, {opt.ReadOnly, unix.MS_RDONLY}} {
+	}{
+		{!opt.SetID, unix.MS_NOSUID}, {!opt.Devices, unix.MS_NODEV}, {opt.NoExec, unix.MS_NOEXEC}, {opt.ReadOnly, unix.MS_RDONLY},
+		{opt.Atime.Never, unix.MS_NOATIME}, {opt.Atime.NotOfDirs, unix.MS_NODIRATIME}, {opt.Atime.Always, unix.MS_STRICTATIME},
+	} {
 		if f.set {
 			flags |= f.bit
 		}

@@ -27,8 +27,15 @@ type Options struct {
 	Devices  bool         // devices can be opened, the same
 	NoExec   bool         // nothing can be executed
 	ReadOnly bool         // what was written is shown, and nothing more is
+	Atime    Atime        // when reading changes a time, where root mounts
 	Labels   []string     // for the kernel's security module
 	Log      *slog.Logger // nil: discard
+}
+
+// Atime is when reading changes a file's time of access; the kernel's words are said of
+// what was written, as nothing below changes. The zero value is relatime.
+type Atime struct {
+	Never, NotOfDirs, Always bool // noatime, nodiratime, strictatime
 }
 
 // A Lower is a tree that is mounted, as a fusefs.Mount is.

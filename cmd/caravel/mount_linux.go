@@ -62,9 +62,9 @@ a pipe, or is packed, is copied to a temporary file first.
 set-id bits and devices have no effect), allow_other, fsname=, the labels of SELinux
 (context= and its kind), uid= and gid=, whose everything is, umask=, fmask= and dmask=,
 which permissions nobody has, all others having the rest. Times and writers an image
-has none: what is said of them is ignored, but for ro with --overlay. Any flag here is
-a word, too. Called mount.fuse.caravel, as "mount -t fuse.caravel" does, it is mount
---daemon.
+has none: what is said of them is ignored, but for ro, and root's noatime and its kind,
+with --overlay. Any flag here is a word, too. Called mount.fuse.caravel, as
+"mount -t fuse.caravel" does, it is mount --daemon.
 
 If mount is killed, reads fail, and the next mount clears away what is left; with
 --supervise it is mounted again at once, for those who open files then.

@@ -19,6 +19,7 @@ import (
 type treeOverlay struct {
 	dir      string // that takes what is written; "": the tree is read-only
 	readOnly bool   // what was written is shown, and nothing more is
+	atime    treeoverlay.Atime
 }
 
 func treeOverlayFlag(opt *treeOverlay) cli.Flag {
@@ -32,9 +33,16 @@ func (o *treeOverlay) apply(c *cli.Context, show *fusefs.Options, words []string
 	if err := refuseEmpty(c, "overlay"); err != nil || o.dir == "" {
 		return err
 	}
-	for _, w := range words {
-		if w == "ro" || w == "rw" {
+	for _, w := range words { // the last one counts
+		switch w {
+		case "ro", "rw":
 			o.readOnly = w == "ro"
+		case "noatime", "atime":
+			o.atime.Never = w == "noatime"
+		case "nodiratime", "diratime":
+			o.atime.NotOfDirs = w == "nodiratime"
+		case "strictatime", "nostrictatime":
+			o.atime.Always = w == "strictatime"
 		}
 	}
 	if os.Geteuid() == 0 {
@@ -109,7 +117,7 @@ func (p *mountPoint) tree(ctx context.Context, t fusefs.Tree, open func(off, siz
 	m, err := d.Mount(ctx, p.dir, func(dir string) (treeoverlay.Lower, error) {
 		return fusefs.MountTree(dir, t, open, below)
 	}, treeoverlay.Options{
-		FSName: p.opt.FSName, Mkdir: p.opt.Mkdir, Remove: p.opt.Remove, Others: p.opt.Others, ReadOnly: p.over.readOnly,
+		FSName: p.opt.FSName, Mkdir: p.opt.Mkdir, Remove: p.opt.Remove, Others: p.opt.Others, ReadOnly: p.over.readOnly, Atime: p.over.atime,
 		SetID: p.opt.SetID, Devices: p.opt.Devices, NoExec: p.opt.NoExec, Labels: p.opt.Labels, Log: p.opt.Log,
 	})
 	if err != nil {
