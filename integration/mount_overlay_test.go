@@ -25,13 +25,19 @@ func forChanges(t *testing.T) func(dir string) {
 	return func(dir string) {
 		t.Helper()
 		everything(t, 5)(dir)
-		top := filepath.Join(dir, "changed")
-		if err := errors.Join(os.Mkdir(top, 0o755), os.MkdirAll(top+"/dir/sub/deep", 0o755), os.MkdirAll(top+"/gone/sub", 0o750)); err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"appended", "cut", "mapped", "moved", "linked", "removed", "replaced", "mode", "dir/sub/file", "gone/sub/file", "new name"} {
-			recipe{seed: uint64(len(name)), size: 200_000, kind: "random"}.write(t, filepath.Join(top, name))
-		}
+		changeable(t, dir)
+	}
+}
+
+// changeable makes what change changes.
+func changeable(t *testing.T, dir string) {
+	t.Helper()
+	top := filepath.Join(dir, "changed")
+	if err := errors.Join(os.Mkdir(top, 0o755), os.MkdirAll(top+"/dir/sub/deep", 0o755), os.MkdirAll(top+"/gone/sub", 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"appended", "cut", "mapped", "moved", "linked", "removed", "replaced", "mode", "dir/sub/file", "gone/sub/file", "new name"} {
+		recipe{seed: uint64(len(name)), size: 200_000, kind: "random"}.write(t, filepath.Join(top, name))
 	}
 }
 
@@ -260,41 +266,4 @@ func TestMountOverlayWords(t *testing.T) {
 	if err := exec.Command(dir + "/deep/c").Run(); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("executed: %v", err)
 	}
-}
-
-// TestMountOverlayUser has one who is not root write, by fuse-overlayfs.
-func TestMountOverlayUser(t *testing.T) {
-	needRoot(t) // to be somebody else
-	need(t, "setpriv", "fuse-overlayfs", "fusermount3")
-	p := packTree(t, caravel, randomFiles(t, 2, 3, 50_000))
-	home, err := os.MkdirTemp("/tmp", "caravel-user")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(home) })
-	program, dir, over := home+"/caravel", home+"/mnt", home+"/over"
-	must(t, "cp", caravel, program)
-	must(t, "cp", "-r", p.index, p.path("default.castr"), home)
-	must(t, "chown", "-R", "65534:65534", home)
-	unmountLater(t, dir)
-	mount := func() *daemon {
-		t.Helper()
-		return start(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", program,
-			"mount", "--overlay", over, "-o", "uid=65534,gid=65534", home+"/tree.caidx", dir)
-	}
-	as := func(script string) string {
-		t.Helper()
-		return must(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-ec", script, "sh", dir)
-	}
-	m := mount()
-	m.expect("Mounted: ")
-	as(`echo more >>"$1"/dir00/file00; mv "$1"/dir01 "$1"/renamed; echo new >"$1"/new`)
-	m.stop(syscall.SIGKILL)
-	eventually(t, "the child ends", func() bool { return !isMounted(t, dir) })
-	m = mount()
-	m.expect("Mounted: ")
-	if got := as(`cat "$1"/new; tail -c 5 "$1"/dir00/file00; ls "$1"`); got != "new\nmore\ndir00\nnew\nrenamed\n" {
-		t.Errorf("%q", got)
-	}
-	m.ends(syscall.SIGTERM, soon)
 }

@@ -289,14 +289,7 @@ func TestMountHelper(t *testing.T) {
 	needFUSE(t)
 	needRoot(t)
 	need(t, "mount", "findmnt")
-	const helper = "/sbin/mount.fuse.caravel"
-	if _, err := os.Lstat(helper); err == nil {
-		t.Skipf("%s is there already", helper)
-	}
-	if err := os.Symlink(caravel, helper); err != nil {
-		t.Skipf("%v", err)
-	}
-	t.Cleanup(func() { os.Remove(helper) })
+	installHelper(t)
 	p := packTree(t, caravel, func(dir string) { randomFiles(t, 2, 3, 5000)(dir) })
 	dir := t.TempDir()
 	unmountLater(t, dir)
@@ -326,6 +319,19 @@ func TestMountHelper(t *testing.T) {
 	if isMounted(t, dir) {
 		t.Error("mounted, though nothing was to be done")
 	}
+}
+
+// installHelper has mount(8) find the program.
+func installHelper(t *testing.T) {
+	t.Helper()
+	const helper = "/sbin/mount.fuse.caravel"
+	if _, err := os.Lstat(helper); err == nil {
+		t.Skipf("%s is there already", helper)
+	}
+	if err := os.Symlink(caravel, helper); err != nil {
+		t.Skipf("%v", err)
+	}
+	t.Cleanup(func() { os.Remove(helper) })
 }
 
 // TestMountNames gives entries to those who have the recorded names here.
