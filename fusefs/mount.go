@@ -23,6 +23,7 @@ import (
 // Options tunes a mount. The zero value is a good choice.
 type Options struct {
 	FSName       string       // first column of df and mount; "": the file's name
+	Known        string       // as what people know the mount's directory, for the log; "": by its path
 	Mkdir        bool         // make the mount's directory if it is not there, and remove it at the end
 	Remove       bool         // remove the mount's directory at the end though it was there: a mount before this one has made it
 	Others       bool         // others than who mounts may look in; root always lets them
@@ -84,6 +85,7 @@ type Mount struct {
 
 	fs      fileSystem
 	log     *slog.Logger
+	known   string        // Dir as people know it
 	made    bool          // the directory is ours to remove
 	control *os.File      // a second descriptor of the kernel's connection
 	device  uint64        // the device number of its files
@@ -109,6 +111,7 @@ func mount(dir string, fs fileSystem, opt Options) (_ *Mount, err error) {
 	if m.Dir, m.made, err = mountPoint(dir, opt); err != nil {
 		return nil, err
 	}
+	m.known = cmp.Or(opt.Known, m.Dir)
 	m.made = m.made || opt.Remove
 	fd, err := attach(m.Dir, opt)
 	if err != nil {
@@ -182,7 +185,7 @@ func (o Options) serverOptions(fs fileSystem, panicked func(any) fuse.Status) *f
 }
 
 func (m *Mount) panicked(what any) fuse.Status {
-	m.log.Error("request failed", "dir", m.Dir, "panic", what, "stack", string(debug.Stack()))
+	m.log.Error("request failed", "dir", m.known, "panic", what, "stack", string(debug.Stack()))
 	return fuse.EIO
 }
 
@@ -201,7 +204,7 @@ func (m *Mount) settle(opt Options) error {
 	m.device = st.Dev
 	if opt.MaxReadAhead > 128<<10 {
 		if err := setReadAhead(st.Dev, opt.MaxReadAhead); err != nil {
-			m.log.Debug("read-ahead stays the kernel's", "dir", m.Dir, "err", err)
+			m.log.Debug("read-ahead stays the kernel's", "dir", m.known, "err", err)
 		}
 	}
 	return nil
@@ -298,10 +301,10 @@ func (m *Mount) Unmount() error {
 	defer m.finish()
 	select {
 	case <-quiet:
-		m.log.Warn("mount still in use: reads of it fail from now on", "dir", m.Dir)
+		m.log.Warn("mount still in use: reads of it fail from now on", "dir", m.known)
 		return nil
 	case <-time.After(grace):
-		return fmt.Errorf("fusefs: %s: unmounted, but a read does not end", m.Dir)
+		return fmt.Errorf("fusefs: %s: unmounted, but a read does not end", m.known)
 	}
 }
 
@@ -363,6 +366,6 @@ func (m *Mount) takeAway() error {
 func (m *Mount) abort() {
 	name := fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", unix.Minor(m.device))
 	if err := os.WriteFile(name, []byte("1"), 0); err != nil {
-		m.log.Debug("connection not aborted", "dir", m.Dir, "err", err)
+		m.log.Debug("connection not aborted", "dir", m.known, "err", err)
 	}
 }

@@ -194,6 +194,46 @@ func TestMountOverlayInUse(t *testing.T) {
 		t.Errorf("what is in the folder only is not cut off: %v", err)
 	}
 	holds(t, over+"/upper/open", []byte("late"))
+
+	// What is said names the directory that people know.
+	m, dir = mountedTree(t, "--overlay", over, p.index)
+	below, err := os.Open(dir + "/dir00/file00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer below.Close()
+	m.ends(syscall.SIGTERM, soon)
+	if said := m.stderr.String(); !strings.Contains(said, "still in use") || !strings.Contains(said, "dir="+dir+"\n") || strings.Contains(said, over) {
+		t.Errorf("says %q", said)
+	}
+}
+
+// TestMountOverStaleOverlay mounts where a writable tree of a process that was killed
+// still is: that is taken away, and one that is in use is not covered.
+func TestMountOverStaleOverlay(t *testing.T) {
+	needRoot(t)
+	p, d := packTree(t, caravel, randomFiles(t, 2, 3, 5000)), newDisk(t, 100_000)
+	over, dir := t.TempDir(), t.TempDir()
+	for _, in := range []string{p.index, p.archive, d.index} {
+		m := start(t, caravel, "mount", "--overlay", over, p.index, dir)
+		unmountLater(t, dir)
+		m.expect("Mounted: ")
+		writeFile(t, dir+"/new", []byte("kept"))
+		complaint(t, run(t, caravel, "mount", in, dir), dir+": caravel is mounted there already")
+		m.stop(syscall.SIGKILL)
+
+		m = start(t, caravel, "mount", in, dir)
+		m.expect("Mounted: ")
+		if said := m.stderr.String(); !strings.Contains(said, "killed") || !strings.Contains(said, "dir="+dir+"\n") {
+			t.Errorf("says %q", said)
+		}
+		absent(t, dir+"/new")
+		m.ends(syscall.SIGTERM, soon)
+		if isMounted(t, dir) {
+			t.Error("still mounted")
+		}
+		holds(t, over+"/upper/new", []byte("kept"))
+	}
 }
 
 func TestMountOverlayRefuses(t *testing.T) {

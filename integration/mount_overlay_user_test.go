@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,6 +77,32 @@ func TestMountOverlayUser(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	m.ends(syscall.SIGTERM, soon)
+}
+
+// TestMountOverStaleOverlayUser mounts where both processes of one who is not root were
+// killed at once, so that nobody has cleaned up.
+func TestMountOverStaleOverlayUser(t *testing.T) {
+	l := newLodger(t)
+	m := l.mount()
+	m.expect("Mounted: ")
+	all := showing(t, l.dir)
+	// The child first, as it cleans up behind the other one.
+	if err := errors.Join(syscall.Kill(all["caravel"], syscall.SIGSTOP), syscall.Kill(all["fuse-overlayfs"], syscall.SIGKILL)); err != nil {
+		t.Fatalf("%v: %v", all, err)
+	}
+	m.stop(syscall.SIGKILL)
+	if !l.mounted() {
+		t.Fatal("nothing is left behind")
+	}
+	m = start(t, "setpriv", slices.Concat(as, []string{l.program, "mount", l.image, l.dir})...)
+	m.expect("Mounted: ")
+	if got := l.sh(`cat "$1"/dir00/file01`); got != string(read(t, l.source+"/dir00/file01")) {
+		t.Errorf("%d other bytes", len(got))
+	}
+	m.ends(syscall.SIGTERM, soon)
+	if l.mounted() {
+		t.Error("still mounted")
+	}
 }
 
 // TestMountOverlayUserSupervised kills each of the two processes that show a tree which

@@ -3,8 +3,8 @@
 //
 //	d, err := treeoverlay.Open(ctx, "/var/lib/golden", treeoverlay.Image{ID: digest, Name: location})
 //	defer d.Close()
-//	m, err := d.Mount(ctx, "/mnt", func(dir string) (treeoverlay.Lower, error) {
-//		return fusefs.MountTree(dir, t, open, fusefs.Options{SetID: true, Devices: true})
+//	m, err := d.Mount(ctx, "/mnt", func(dir, known string) (treeoverlay.Lower, error) {
+//		return fusefs.MountTree(dir, t, open, fusefs.Options{Known: known, SetID: true, Devices: true})
 //	}, treeoverlay.Options{SetID: true, Devices: true})
 //	defer m.Unmount()
 //	<-m.Done() // until someone else unmounts it
@@ -35,7 +35,12 @@
 // out of sight: the overlay holds it, and the two end together, whoever unmounts. A
 // process that is killed leaves the overlay behind, of which only what was written can
 // be read; the next one with this folder has its lock, so it knows that what lies over
-// upper is dead, and takes it away, wherever it is.
+// upper is dead, and takes it away, wherever it is. Who mounts something else on its
+// directory has [Clear] do that.
+//
+// What overlayfs copies up keeps all but what chattr knows beyond S, A, a and i, the
+// attributes of FAT, and the number of a quota's project. As FUSE has no i and a that
+// the kernel minds, these hold from then on: what was never written to can be removed.
 //
 // Directories are renamed (redirect_dir), which by default overlayfs refuses; numbers
 // of files stay what they are when a file is written to (xino). Hard links need no

@@ -3,8 +3,6 @@ package treeoverlay
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -87,7 +85,7 @@ func (d *Dir) clearStale(opt Options) error {
 		if top := mounts.Top(all, e.Point); top.Device != e.Device {
 			return fmt.Errorf("%s: has the mount of a process that was killed, covered by another (%s)", e.Point, top.Type)
 		}
-		if err := takeDead(e.Point, opt); err != nil {
+		if err := takeDead(e.Point, opt.Log); err != nil {
 			return err
 		}
 		if all, err = mounts.Table(); err != nil {
@@ -95,37 +93,4 @@ func (d *Dir) clearStale(opt Options) error {
 		}
 	}
 	return nil
-}
-
-func takeDead(point string, opt Options) error {
-	opt.Log.Warn("removing the mount of a process that was killed", "dir", point)
-	return mounts.Detach(point, unix.MNT_DETACH)
-}
-
-// clearOther takes away the overlay of another folder that is on a directory, if nobody
-// has that folder any more, and refuses to cover one that is in use.
-func clearOther(point string, opt Options) error {
-	for {
-		all, err := mounts.Table()
-		if err != nil {
-			return err
-		}
-		top := mounts.Top(all, point)
-		upper := unescape(top.Option("upperdir"))
-		if top.Type != "overlay" || upper == "" {
-			return nil
-		}
-		f, err := os.OpenFile(filepath.Join(filepath.Dir(upper), recordName), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil // it is not one of ours
-		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("%s: caravel is mounted there already", point)
-		}
-		if err := takeDead(point, opt); err != nil {
-			return err
-		}
-	}
 }

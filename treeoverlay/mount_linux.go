@@ -66,9 +66,9 @@ const grace = 250 * time.Millisecond // for what ought to end at once
 var tries = [...]time.Duration{10 * time.Millisecond, 40 * time.Millisecond, 100 * time.Millisecond}
 
 // Mount shows on point a tree that can be written. lower mounts the tree on the
-// directory that it is given. What a process that was killed has left of this folder is
-// cleared away before.
-func (d *Dir) Mount(ctx context.Context, point string, lower func(dir string) (Lower, error), opt Options) (*Mount, error) {
+// directory dir, of which nobody need hear: to people it is what they see on known. What
+// a process that was killed has left of this folder is cleared away before.
+func (d *Dir) Mount(ctx context.Context, point string, lower func(dir, known string) (Lower, error), opt Options) (*Mount, error) {
 	opt.FSName = cmp.Or(opt.FSName, "overlay")
 	opt.Log = cmp.Or(opt.Log, slog.New(slog.DiscardHandler))
 	m := &Mount{log: opt.Log, done: make(chan struct{})}
@@ -83,7 +83,7 @@ func (d *Dir) Mount(ctx context.Context, point string, lower func(dir string) (L
 		m.removeDir()
 		return nil, fmt.Errorf("treeoverlay: %w", err)
 	}
-	if m.lower, err = lower(d.lower()); err != nil {
+	if m.lower, err = lower(d.lower(), m.Dir); err != nil {
 		m.removeDir()
 		return nil, err
 	}
@@ -102,13 +102,11 @@ func (m *Mount) find(point string, d *Dir, opt Options) (err error) {
 		if path == d.path || strings.HasPrefix(path, d.path+"/") {
 			return fmt.Errorf("%s: lies in %s, which takes what is written", point, d.path)
 		}
-		if err := clearOther(path, opt); err != nil {
-			return err
-		}
 	}
-	m.Dir, m.removes, err = mounts.Point(point, mounts.PointOptions{
-		Mkdir: opt.Mkdir, Types: []string{"fuse.caravel", "fuse." + byProgram}, Who: "caravel", Log: opt.Log,
-	})
+	if err := clearPoint(point, opt.Log); err != nil {
+		return err
+	}
+	m.Dir, m.removes, err = mounts.Point(point, mounts.PointOptions{Mkdir: opt.Mkdir})
 	m.removes = m.removes || opt.Remove && err == nil
 	return err
 }

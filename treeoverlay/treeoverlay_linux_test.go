@@ -94,8 +94,8 @@ type bound struct {
 	done chan struct{}
 }
 
-func bind(t *testing.T, source string) func(dir string) (treeoverlay.Lower, error) {
-	return func(dir string) (treeoverlay.Lower, error) {
+func bind(t *testing.T, source string) func(dir, known string) (treeoverlay.Lower, error) {
+	return func(dir, _ string) (treeoverlay.Lower, error) {
 		err := unix.Mount(source, dir, "", unix.MS_BIND, "")
 		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }) // it is gone, as a rule
 		return &bound{dir: dir, done: make(chan struct{})}, err
@@ -231,7 +231,7 @@ func TestMountRefuses(t *testing.T) {
 	}
 	on := filepath.Join(t.TempDir(), "mnt")
 	none := errors.New("no tree")
-	if _, err := d.Mount(t.Context(), on, func(string) (treeoverlay.Lower, error) { return nil, none }, treeoverlay.Options{Mkdir: true}); !errors.Is(err, none) {
+	if _, err := d.Mount(t.Context(), on, func(_, _ string) (treeoverlay.Lower, error) { return nil, none }, treeoverlay.Options{Mkdir: true}); !errors.Is(err, none) {
 		t.Errorf("nothing below: %v", err)
 	}
 	if _, err := os.Stat(on); !os.IsNotExist(err) {

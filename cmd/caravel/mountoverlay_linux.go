@@ -101,6 +101,9 @@ type aMount struct {
 // tree mounts a tree, which can be written if there is an overlay.
 func (p *mountPoint) tree(ctx context.Context, t fusefs.Tree, open func(off, size int64) fusefs.Reader) (aMount, error) {
 	if p.over.dir == "" {
+		if err := treeoverlay.Clear(p.dir, p.opt.Log); err != nil {
+			return aMount{}, err
+		}
 		m, err := fusefs.MountTree(p.dir, t, open, p.opt)
 		if err != nil {
 			return aMount{}, err
@@ -114,7 +117,8 @@ func (p *mountPoint) tree(ctx context.Context, t fusefs.Tree, open func(off, siz
 	}
 	below := p.opt
 	below.Mkdir, below.Remove, below.Others = false, false, false // nobody else looks there
-	m, err := d.Mount(ctx, p.dir, func(dir string) (treeoverlay.Lower, error) {
+	m, err := d.Mount(ctx, p.dir, func(dir, known string) (treeoverlay.Lower, error) {
+		below.Known = known
 		return fusefs.MountTree(dir, t, open, below)
 	}, treeoverlay.Options{
 		FSName: p.opt.FSName, Mkdir: p.opt.Mkdir, Remove: p.opt.Remove, Others: p.opt.Others, ReadOnly: p.over.readOnly, Atime: p.over.atime,

@@ -67,6 +67,9 @@ func (p *mountPoint) archive(ctx context.Context, a archive.Archive, in string) 
 func (p *mountPoint) file(ctx context.Context, img *lazyImage, name string) error {
 	defer img.Close()
 	p.opt.Holes = img.holes
+	if err := treeoverlay.Clear(p.dir, p.opt.Log); err != nil {
+		return err
+	}
 	m, err := fusefs.MountFile(p.dir, fusefs.File{
 		Name:    cmp.Or(name, img.name),
 		Size:    img.size,
