@@ -71,18 +71,32 @@
 //
 // # What a tree shows
 //
-// Everything that the archive keeps but btrfs's subvolumes, so that packing the
+// Everything that the archive keeps but what is listed below, so that packing the
 // mount again gives the same archive, by casync too: owners, modes and times (of which there is one);
 // devices, which nobody can open here, as set-id bits have no effect;
 // attributes in user. and trusted., labels, capabilities and access control
 // lists, which count; what chattr, FAT and quotas know, by the ioctls that ask
-// for it. Names of users are not shown: they are the numbers' names here, unless
-// [Look].UID gives an entry to who has its name. Each
+// for it. Each
 // entry has one link, a directory two and one of each directory in it, on which find
 // counts; until these are known it has one, which says so. A file's blocks are its
 // bytes but for the holes that are known ([Options].Holes), which lseek finds as well:
 // who copies a sparse file reads none. Those of the whole are the archive's; the
 // number of files is that of the entries seen so far.
+//
+// What is not shown, or has no effect, by feature ([feature.Flags]), and why:
+//
+//	subvolume, subvolume-ro   whether a directory is one is asked of btrfs alone,
+//	                          which says so by the inode's number and an ioctl
+//	user-names                a file system has numbers; the names are those that
+//	                          these have here, unless [Look].UID and GID give an
+//	                          entry to who has its name
+//	flag-immutable, -append   are shown, but the kernel does not know: of FUSE it
+//	                          takes no such flags, and nothing can be written anyway
+//	set-id bits, fcaps,       are shown, but have an effect only where [Options]
+//	device-nodes              say so: the mount is nosuid and nodev
+//	xattrs                    of other classes than user. and trusted. in an archive
+//	                          that casync has not made: they could claim rights
+//	acl                       with [Look].Perm: permissions are then as it says
 //
 // The number of a node is that of the tree's entry: nothing is kept here of what
 // the kernel knows, and nothing needs forgetting.

@@ -67,6 +67,25 @@ func TestMountWhole(t *testing.T) {
 	}
 }
 
+// TestMountAll packs a mount with every feature that there is, and finds no other archive
+// than the source's: what FUSE does not show, this source has not.
+func TestMountAll(t *testing.T) {
+	needFUSE(t)
+	need(t, "casync")
+	for _, with := range []string{"all", "best"} {
+		p := packTree(t, caravel, everything(t, 11), "--with="+with)
+		m, dir := mountedTree(t, p.index)
+		for _, program := range []string{"casync", caravel} {
+			for _, tree := range []string{p.source, dir} {
+				if got := strings.TrimSpace(must(t, program, "digest", "--with="+with, tree)); got != p.digest {
+					t.Errorf("%s: digest of %s with %s is %s, want %s", filepath.Base(program), tree, with, got, p.digest)
+				}
+			}
+		}
+		m.ends(syscall.SIGTERM, soon)
+	}
+}
+
 // sameFound compares what find prints of all entries.
 func sameFound(t *testing.T, got, want string) {
 	t.Helper()
