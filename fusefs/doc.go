@@ -170,6 +170,14 @@
 // that is known: an archive keeps none, or all entries were seen and none has any.
 // Opening and closing directories would be half of the requests.
 //
+// Who packs a mount asks for five things of each file (TestTreePacked): chattr's flags,
+// FAT's, the quota's project, a list of attributes, and the bytes. The kernel keeps no
+// answer to the first four, nor that there is no such ioctl; and that one file has none
+// says nothing of the next one of a FUSE file system, of which many may lie behind it
+// (so catar/inode asks again). Where the kernel
+// tells when it opens a file, that comes on top three times: it does so for chattr's
+// flags and for the project, too.
+//
 // A mount takes some 1 ms until its root can be listed, most of it the kernel's.
 //
 // The package does its work on Linux and is empty elsewhere.

@@ -3,13 +3,18 @@
 package fusefs_test
 
 import (
+	"fmt"
+	"io"
 	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"caravel/catar"
+	"caravel/catar/inode"
 	"caravel/catar/tree"
 	"caravel/feature"
 	"caravel/fusefs"
@@ -115,5 +120,60 @@ func TestTreeKept(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTreePacked counts what a file costs that is packed: chattr's flags, FAT's and the
+// quota's project, a list of attributes, and the bytes; but no opening and closing.
+func TestTreePacked(t *testing.T) {
+	const files = 100
+	tr := newFakeTree(best)
+	tr.known = true
+	for i := range files {
+		tr.file(tree.Root, fmt.Sprintf("%03d", i), 4000)
+	}
+	log := new(notes)
+	m := mountedTree(t, tr, fusefs.Options{Debug: true, Log: log.debugger(), Passthrough: -1})
+	log.requests()
+	packed(t, m.Dir)
+	got := log.requests()
+	for kind, want := range map[string]int{"IOCTL": 3, "LISTXATTR": 1, "READ": 1} {
+		if n := got[kind]; n != want*files {
+			t.Errorf("%d × %s for %d files, want %d each", n, kind, files, want)
+		}
+		delete(got, kind)
+	}
+	for kind, n := range got { // to list the directory, and the first OPEN
+		if n > 5 {
+			t.Errorf("%d × %s for %d files", n, kind, files)
+		}
+	}
+}
+
+// packed reads the files of a directory as who packs it does.
+func packed(t *testing.T, dir string) {
+	t.Helper()
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := inode.NewReader(best)
+	for _, name := range names {
+		f, err := os.Open(filepath.Join(dir, name.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Statx_t
+		err = unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st)
+		if err == nil {
+			_, err = r.Entry(int(f.Fd()), &st)
+		}
+		if err == nil {
+			_, err = io.Copy(io.Discard, f)
+		}
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
