@@ -162,7 +162,20 @@
 //	ls -lR                        0.12 s, 0.05 s; with attributes unknown 0.45 s, 0.20 s
 //	stat of every path            9.4 µs an entry, 0.7 µs
 //	getxattr                      7.7 µs: the kernel keeps none
-//	open, read 4 KB, close        10.5 µs with the bytes in the kernel
+//	open, read 4 KB, close        10.5 µs with the bytes in the kernel, where we are told of it
+//
+// The Go distribution's tree (16,703 entries, 235 MB) by the command, its store on the
+// same disk: cold and warm, in seconds, with ext4 and casync's mount beside
+// (integration/bench, mounted-tree; medians of 3, of casync one run each):
+//
+//	                      caravel        ext4           casync
+//	find                  1.18   0.08    0.26   0.08    12.6   11.1
+//	ls -lR                1.24   0.16    0.42   0.19    31.1   27.5
+//	du                    1.13   0.10    0.35   0.10    16.4   15.8
+//	tar                   4.59   0.49    1.47   0.41    28.9   21.8
+//	grep -r               4.74   0.44    1.35   0.46    29.9   21.5
+//	md5sum, two at once   4.97   1.03    1.75   0.93    98.0   68.1
+//	go build              22.2   19.0    20.1   19.3    38.0   34.6
 //
 // A listing brings the attributes along (one request for some 190 entries), so
 // that a walk asks for each directory and for no entry. What ls -lR costs beyond
