@@ -113,7 +113,7 @@ func (b *body) advice(resp *nethttp.Response) string {
 	case nethttp.StatusForbidden:
 		return "the server lets nobody write there, or not this user"
 	case nethttp.StatusNotFound, nethttp.StatusGone, nethttp.StatusConflict:
-		return "the server has no such folder and makes none"
+		return "the server has no such folder and makes none, or is for reading only"
 	case nethttp.StatusMethodNotAllowed, nethttp.StatusNotImplemented:
 		return "the server knows no " + resp.Request.Method + " there, it is for reading only: write into a directory and copy that to the server"
 	case nethttp.StatusLengthRequired:
