@@ -234,6 +234,29 @@ func TestMakeToNginx(t *testing.T) {
 	}
 }
 
+// TestMakeToNginxTLS makes an image over HTTP/2, with many requests on few connections.
+func TestMakeToNginxTLS(t *testing.T) {
+	d := newDisk(t, 2_000_001)
+	n, dir := startShelf(t, true)
+	if got := n.must("make", "--chunk-size=4K", n.url+"/disk.caibx", d.image); got != must(t, caravel, "digest", d.image) {
+		t.Errorf("printed %q", got)
+	}
+	holds(t, filepath.Join(dir, "disk.caibx"), read(t, d.index))
+	if got, want := readBack(t, filepath.Join(dir, "default.castr")), readBack(t, d.store); got != want {
+		t.Errorf("%d chunks, want %d", got, want)
+	}
+	if got := n.must("cat", n.url+"/disk.caibx"); got != string(d.data) {
+		t.Error("wrong bytes")
+	}
+	conns := map[string]bool{}
+	for _, h := range n.end() {
+		conns[h.connection] = true
+	}
+	if len(conns) > 16 {
+		t.Errorf("over %d connections", len(conns))
+	}
+}
+
 // order checks that of what was put since the last look the last files were these.
 func (n *nginx) order(t *testing.T, last ...string) {
 	t.Helper()
@@ -356,4 +379,13 @@ func (n *nginx) takesEither(t *testing.T, url, at string) {
 	if got, want := readBack(t, filepath.Join(at, "other.castr")), readBack(t, castr); got != want {
 		t.Errorf("%d chunks there, %d here", got, want)
 	}
+}
+
+// makeThereAsTyped makes an image on an nginx that is set up as the README says.
+func makeThereAsTyped(t *testing.T, r *readmeReader, line string) {
+	n, dir := startShelf(t, false, basicAuth(t)...)
+	if got := r.typed(t, r.home, line, "https://me:secret@host", n.knowing()); got != r.digest {
+		t.Errorf("printed %q, want %q", got, r.digest)
+	}
+	holds(t, filepath.Join(dir, "images/disk.caibx"), read(t, filepath.Join(r.www, "disk.caibx")))
 }

@@ -64,6 +64,8 @@ func (b *body) refuse(resp *nethttp.Response) error {
 	switch code {
 	case nethttp.StatusNotFound, nethttp.StatusGone:
 		return b.fail(store.ErrMissing, "%s", status)
+	case nethttp.StatusUnauthorized:
+		return b.fail(store.ErrRefused, "%s; %s", status, b.advice(resp))
 	case nethttp.StatusTooManyRequests, nethttp.StatusServiceUnavailable:
 		return &store.BusyError{After: retryAfter(resp.Header, time.Now()), Err: b.fail(nil, "%s", status)}
 	case nethttp.StatusRequestTimeout, nethttp.StatusTooEarly:

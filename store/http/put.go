@@ -107,7 +107,7 @@ func (b *body) advice(resp *nethttp.Response) string {
 	switch resp.StatusCode {
 	case nethttp.StatusUnauthorized:
 		if b.web.request.Header.Get("Authorization") == "" {
-			return "the server wants to know who writes, as in https://user:password@host/"
+			return "the server wants to know who asks, as in https://user:password@host/"
 		}
 		return "the server does not know this user and password"
 	case nethttp.StatusForbidden:
