@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
@@ -25,7 +26,7 @@ type MakeOptions struct {
 	Params  chunker.Params // zero: chunker.DefaultParams
 	Digest  chunker.Digest
 	Flags   feature.Flags // what the index says was made, and how; 0: of a blob; else they name Digest, too
-	Workers int           // chunks digested and packed at one time; 0: one a core
+	Workers int           // chunks digested, packed and stored at one time; 0: one a core. A store that answers late wants more
 
 	// CheckExisting reads the chunks that the store has already, and writes
 	// those anew that are damaged. Without it a chunk is there if its size is
@@ -85,6 +86,10 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		sum:     opt.Digest.New(),
 		putting: make(map[chunker.ID]chan struct{}),
 	}
+	var err error
+	if m.known, err = simplelru.NewLRU[chunker.ID, struct{}](knownIDs, nil); err != nil {
+		return nil, err
+	}
 	return m.run(ctx, r)
 }
 
@@ -104,9 +109,15 @@ type maker struct {
 	sum            hash.Hash
 	stored, reused atomic.Int64
 
-	mu      sync.Mutex // guards putting
+	mu      sync.Mutex // guards what follows
 	putting map[chunker.ID]chan struct{}
+	known   *simplelru.LRU[chunker.ID, struct{}] // in the store: they were found or put
 }
+
+// knownIDs is how many chunks are known to be in the store, at most, so that it is
+// not asked for them again: those that repeat in an image, above all holes, do so
+// soon, and each question costs a round trip where there is a network.
+const knownIDs = 1 << 14
 
 // A makeJob is one chunk on its way.
 type makeJob struct {
@@ -214,12 +225,18 @@ func (m *maker) id(plain []byte) chunker.ID {
 }
 
 // keep puts the chunk into the store, unless it is there or another worker is
-// just putting the same one: then it waits for that.
+// just putting the same one: then it waits for that. What a worker has seen to the
+// next one need not.
 func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	if m.dst == nil {
 		return nil
 	}
 	m.mu.Lock()
+	if _, ok := m.known.Get(j.id); ok {
+		m.mu.Unlock()
+		m.reused.Add(1)
+		return nil
+	}
 	if other, ok := m.putting[j.id]; ok {
 		m.mu.Unlock()
 		m.reused.Add(1)
@@ -233,13 +250,19 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	done := make(chan struct{})
 	m.putting[j.id] = done
 	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		delete(m.putting, j.id)
-		m.mu.Unlock()
-		close(done)
-	}()
+	err := m.see(ctx, j)
+	m.mu.Lock()
+	delete(m.putting, j.id)
+	if err == nil {
+		m.known.Add(j.id, struct{}{})
+	}
+	m.mu.Unlock()
+	close(done)
+	return err
+}
 
+// see puts the chunk into the store unless it is there.
+func (m *maker) see(ctx context.Context, j *makeJob) error {
 	there, err := m.there(ctx, store.Want{ID: j.id, Size: j.size, Digest: m.opt.Digest})
 	if err != nil {
 		return err

@@ -288,7 +288,14 @@ func TestTreeCommand(t *testing.T) {
 		t.Errorf("to standard output: status %d, %d bytes, %s", r.status, len(r.stdout), r.stderr)
 	}
 	o := serveDir(t, p.dir, origin.Options{})
-	complaintOf(t, run(t, caravel, "tree", o.URL()+"/tree.caidx"), 2, "name OUT")
+	bare := t.TempDir()
+	for _, name := range []string{"tree.caidx", "default.castr"} { // and no sidecar
+		if err := os.Symlink(p.path(name), filepath.Join(bare, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	readers := serveDir(t, bare, origin.Options{})
+	complaint(t, run(t, caravel, "tree", readers.URL()+"/tree.caidx"), "/tree.caidx.tree: 404 Not Found", "for reading only", "name OUT")
 	list := run(t, caravel, "list", "--tree-digest="+strings.TrimSpace(printed), o.URL()+"/tree.caidx")
 	if list.status != 0 || list.stderr != "" {
 		t.Errorf("by the digest that it printed: status %d, %s", list.status, list.stderr)

@@ -46,6 +46,7 @@ var promises = []promise{
 	{"make test", testTarget},
 	{"caravel make /srv/www/tree.caidx tree", makeTreeAsTyped},
 	{"caravel make /srv/www/disk.caibx disk.img", makeAsTyped},
+	{"caravel make https://me:secret@host/images/disk.caibx disk.img", makeThereAsTyped},
 	{"caravel mount http://host/tree.caidx /mnt", mountTreeAsTyped},
 	{"caravel mount http://host/disk.caibx /mnt", mountAsTyped},
 	{"caravel mkdev http://host/disk.caibx", mkdevAsTyped},

@@ -46,7 +46,7 @@ func quietLazyFlags(opt *lazyOptions) []cli.Flag {
 		newSwitch("no-sweep", "do not fetch in the background the rest of the image, nor the names of a tree; those, attributes and links are believed of a sidecar then, until a file is opened", &opt.noSweep),
 		&cli.GenericFlag{Name: "sweep-rate", Usage: "fetch at most `SIZE` bytes of the image a second in the background; a tree's files that are materialised come as the link carries", DefaultText: "what the link carries", Value: sizeValue(&opt.sweepRate)},
 		newSwitch("metered", "bytes cost money: as --no-sweep, with little read-ahead", &opt.metered),
-		&cli.StringFlag{Name: "record", Usage: "write what is touched, in its order, to the profile `FILE`", Destination: &opt.record},
+		&cli.StringFlag{Name: "record", Usage: "write what is touched, in its order, to the profile `FILE`, a path or URL", Destination: &opt.record},
 		&cli.StringFlag{Name: "profile", Usage: "fetch at first what the profile `FILE` says; auto: the one beside the index; none: nothing", Value: profileAuto, DefaultText: profileAuto, Destination: &opt.profile},
 		&cli.StringFlag{Name: "materialize", Usage: "assemble the disk image in `FILE`; yes: in --cache-dir, of a tree its large files", DefaultText: "no", Destination: &opt.materialize},
 		newSwitch("stats", "print at the end what was done; SIGUSR1 does so at once", &opt.stats),

@@ -35,7 +35,7 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 // canReport finds out, before a run that may take days, whether what it has to
 // tell, or to make, can be written.
 func (o lazyOptions) canReport() error {
-	if err := canWrite(o.record); err != nil {
+	if err := canWriteAt(o.record); err != nil {
 		return fmt.Errorf("--record: %w", err)
 	}
 	if err := canWrite(o.statsFile); err != nil {
@@ -67,7 +67,8 @@ func (o *lazyOpener) writeProfile() error {
 	if _, err := img.recorder.Profile(x).WriteTo(&b); err != nil {
 		return err
 	}
-	return writeReport(o.lazy.record, b.Bytes())
+	ctx := context.Background() // the command is about to end
+	return putAt(ctx, o.lazy.record, b.Bytes(), local.Options{Sync: true}, o.where)
 }
 
 // writeReport puts a file in its place, though the command is about to end.

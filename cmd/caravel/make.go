@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -23,14 +24,15 @@ type makeOptions struct {
 	form          store.Form
 	checkExisting bool
 	noSync        bool
-	workers       int
+	workers       int           // 0: not said
+	timeout       time.Duration // 0: for ever
 	progress      progress.Mode
 	log           logOptions
 	json          bool
 }
 
 func makeCommand() *cli.Command {
-	opt := makeOptions{params: chunker.DefaultParams(), form: store.Form{Either: true}}
+	opt := makeOptions{params: chunker.DefaultParams(), form: store.Form{Either: true}, timeout: 60 * time.Second}
 	storeFlag := newList("store", "put chunks into `STORE`", &opt.stores, "s")
 	storeFlag.EnvVars = []string{"CASYNC_STORE"}
 	return &cli.Command{
@@ -48,6 +50,9 @@ ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar
 .caidx.tree, so that the tree can be looked through before its chunks are there;
 caravel tree writes one later. Prints the digest.
 
+IMAGE and STORE may be URLs of a server that takes files (PUT). The index comes
+last, when all of its chunks are stored.
+
 What make itself writes below the directory, its store too, is left out.
 
 ` + examples(
@@ -56,6 +61,7 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make - /srv/tree | ssh host caravel extract --what=archive - /srv/tree",
 			"caravel make disk.caibx disk.img",
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
+			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
 			"# what the index would be, without storing anything",
 			"caravel make --no-store - disk.img | sha256sum",
@@ -69,7 +75,8 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
-			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core", Value: workersValue(&opt.workers)},
+			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core, or 64 into a store behind a network", Value: workersValue(&opt.workers)},
+			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), logFlags(&opt.log)),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -41,7 +40,7 @@ func TestIndexMode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := put(t.Context(), bytes.NewBufferString("index")); err != nil {
+			if err := put(t.Context(), []byte("index")); err != nil {
 				t.Fatal(err)
 			}
 			st, err := os.Stat(path)

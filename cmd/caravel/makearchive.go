@@ -16,7 +16,7 @@ func (m *maker) fromArchive(ctx context.Context) (result, error) {
 	if st, err := os.Stat(m.in); err == nil {
 		mode = st.Mode()
 	}
-	r, info, err := open.Reader(ctx, m.in, open.Options{Stdin: m.std.in, Log: m.logger})
+	r, info, err := open.Reader(ctx, m.in, m.where)
 	if err != nil {
 		return result{}, err
 	}

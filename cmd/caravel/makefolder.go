@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
@@ -100,9 +99,25 @@ func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (resu
 	} else if path := pathOf(m.out); path != "" {
 		err = putFile(ctx, path, file, local.Options{Mode: outputMode(mode), Sync: !m.noSync})
 	} else {
-		err = fmt.Errorf("%s: nothing can be written there; make the archive on a disk and copy it", m.out)
+		err = m.send(ctx, file)
 	}
 	return result{Digest: chunker.ID(file.sum.Sum(nil)), Size: file.size}, err
+}
+
+// send puts a .catar to a place behind a network, once: what is read of a directory
+// cannot be read again.
+func (m *maker) send(ctx context.Context, file *packedFile) error {
+	r, w := io.Pipe()
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		_, err := file.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	err := open.PutOnce(ctx, m.out, r, m.where)
+	r.Close() // ends what nobody reads
+	<-packed
+	return err
 }
 
 // A packing is a directory that is packed when somebody begins to read.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
@@ -11,6 +10,8 @@ import (
 	"os"
 
 	"caravel/catar/tree"
+	"caravel/store"
+	"caravel/store/http"
 	"caravel/store/open"
 )
 
@@ -53,18 +54,14 @@ func (m *maker) sidecar(ctx context.Context, s *skimmer, sum [32]byte, mode fs.F
 	}
 	where := open.Beside(m.out, treeSuffix)
 	if s == nil {
-		return "", removeStale(pathOf(where), sum)
+		return "", m.removeStale(ctx, where, sum)
 	}
 	content, err := s.Sidecar(sum)
 	if err != nil {
 		m.logger.Warn("no sidecar is written: names and attributes will be read from the chunks", "err", err)
-		return "", removeStale(pathOf(where), sum)
+		return "", m.removeStale(ctx, where, sum)
 	}
-	put, err := m.place(where, mode)
-	if err != nil {
-		return "", err
-	}
-	return digestOf(content), put(ctx, bytes.NewBuffer(content))
+	return digestOf(content), m.put(ctx, where, content, mode)
 }
 
 // digestOf is the digest of a sidecar, as --tree-digest wants it.
@@ -74,10 +71,19 @@ func digestOf(sidecar []byte) string {
 }
 
 // removeStale removes a sidecar of another index than the one with a digest, and
-// nothing else.
-func removeStale(path string, sum [32]byte) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) || path == "" {
+// nothing else. Where it cannot be read or removed behind a network, it stays.
+func (m *maker) removeStale(ctx context.Context, where string, sum [32]byte) error {
+	err := m.removeIfStale(ctx, where, sum)
+	if err != nil && ctx.Err() == nil && open.Remote(where) {
+		m.logger.Warn("a sidecar of another index may be left, of which readers will be warned", "sidecar", http.Redact(where), "err", err)
+		return nil
+	}
+	return err
+}
+
+func (m *maker) removeIfStale(ctx context.Context, where string, sum [32]byte) error {
+	f, _, err := open.Reader(ctx, where, m.where)
+	if errors.Is(err, store.ErrMissing) {
 		return nil
 	}
 	if err != nil {
@@ -85,7 +91,7 @@ func removeStale(path string, sum [32]byte) error {
 	}
 	defer f.Close()
 	if _, err := tree.ReadSidecar(f, sum, 0); errors.Is(err, tree.ErrStale) {
-		return os.Remove(path)
+		return open.Delete(ctx, where, m.where)
 	}
 	return nil
 }

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
+	"caravel/store/http"
 	"caravel/store/local"
+	"caravel/store/open"
 )
 
 // canPut says why putFile could not write to path, as far as that shows before
@@ -46,6 +51,47 @@ func canWrite(path string) error {
 		return err
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// canPutAt is canPut for a location. Whether a server takes files shows when it is
+// given one.
+func canPutAt(location string) error { return checkPlace(location, canPut) }
+
+// canWriteAt is canWrite for a location.
+func canWriteAt(location string) error {
+	if location == "" {
+		return nil
+	}
+	return checkPlace(location, canWrite)
+}
+
+func checkPlace(location string, check func(path string) error) error {
+	if _, _, err := open.Putter(location, open.Options{}); err != nil {
+		return err
+	}
+	if path := pathOf(location); path != "" {
+		return check(path)
+	}
+	return nil
+}
+
+// putAt puts a file at a location: as putFile on this machine, by where behind a
+// network.
+func putAt(ctx context.Context, location string, content []byte, opt local.Options, where open.Options) error {
+	if path := pathOf(location); path != "" {
+		return putFile(ctx, path, bytes.NewReader(content), opt)
+	}
+	return open.Put(ctx, location, content, where)
+}
+
+// writeOptions are for a command that writes to places behind a network, and gives
+// up after timeout; 0: never.
+func writeOptions(timeout time.Duration, log *slog.Logger) open.Options {
+	return open.Options{
+		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(timeout)},
+		Log:     log,
+		Timeout: forEver(timeout),
+	}
 }
 
 // putFile writes what r gives to a file, which appears under its name when it

@@ -37,7 +37,8 @@ chunk is fetched.
 profile merge writes to OUT ("-" for standard output) what the first FILE has,
 and then what each of the others adds. OUT belongs to the index of the first
 FILE; what was recorded with other indexes is told by its chunks' IDs.
-FILE and INDEX are paths, URLs, or "-" for standard input.
+FILE and INDEX are paths, URLs, or "-" for standard input; OUT may be the URL of a
+server that takes files.
 
 ` + examples(
 			"caravel profile show disk.caibx.profile",
@@ -91,7 +92,7 @@ func profileMerge(ctx context.Context, std streams, files []string, opt profileO
 		return usagef("merge wants one FILE or more")
 	}
 	if opt.out != "-" {
-		if err := canPut(opt.out); err != nil {
+		if err := canPutAt(opt.out); err != nil {
 			return err
 		}
 	}
@@ -115,5 +116,5 @@ func profileMerge(ctx context.Context, std streams, files []string, opt profileO
 	if _, err := merged.WriteTo(&b); err != nil {
 		return fmt.Errorf("%s: %w", opt.out, err)
 	}
-	return putFile(ctx, opt.out, &b, local.Options{Sync: true})
+	return putAt(ctx, opt.out, b.Bytes(), local.Options{Sync: true}, from.where)
 }

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,6 +12,7 @@ import (
 
 	"caravel/archive"
 	"caravel/internal/notify"
+	"caravel/store"
 	"caravel/store/local"
 	"caravel/store/open"
 )
@@ -31,8 +32,8 @@ func treeCommand() *cli.Command {
 		Usage:     "write the sidecar of a tree's image that somebody else has made",
 		ArgsUsage: "INDEX [OUT]",
 		Description: `Reads the names and attributes of all entries of INDEX, a .caidx (a path, a URL,
-"-" for standard input), and writes them to OUT ("-" for standard output), by
-default to INDEX.tree beside it: with such a sidecar, as make writes it, a tree
+"-" for standard input), and writes them to OUT (a path, the URL of a server that
+takes files, "-" for standard output), by default to INDEX.tree beside it: with such a sidecar, as make writes it, a tree
 can be looked through before a chunk is there. It belongs to this index alone.
 Prints the digest that --tree-digest wants.
 
@@ -62,8 +63,9 @@ type writtenTree struct {
 
 // writeTree writes the sidecar of the tree behind an index.
 func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions) error {
-	if out == "" {
-		if out = pathOf(open.Beside(in, treeSuffix)); in == "-" || out == "" {
+	beside := out == ""
+	if beside {
+		if out = open.Beside(in, treeSuffix); out == "" {
 			return usagef("%s: nothing can be written beside it; name OUT", in)
 		}
 	}
@@ -71,11 +73,13 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 		return fmt.Errorf("%s: only the index of a tree, a .caidx, has a sidecar", in)
 	}
 	if out != "-" {
-		if err := canWrite(out); err != nil {
+		if err := canWriteAt(out); err != nil {
 			return err
 		}
 	}
-	sidecar, entries, err := buildTree(ctx, std, in, opt)
+	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	defer from.Close()
+	sidecar, entries, err := buildTree(ctx, from, in)
 	if err != nil {
 		return err
 	}
@@ -84,7 +88,10 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 		to = std.err
 		_, err = std.out.Write(sidecar)
 	} else {
-		err = putFile(ctx, out, bytes.NewReader(sidecar), local.Options{Sync: !opt.noSync})
+		err = putAt(ctx, out, sidecar, local.Options{Sync: !opt.noSync}, from.where)
+	}
+	if beside && errors.Is(err, store.ErrRefused) && open.Remote(out) {
+		err = fmt.Errorf("%w; or name OUT, to have it here", err)
 	}
 	if err != nil {
 		return err
@@ -93,9 +100,7 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 }
 
 // buildTree reads all entries, without trusting a sidecar that there may be.
-func buildTree(ctx context.Context, std streams, in string, opt treeOptions) (sidecar []byte, entries int, err error) {
-	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
-	defer from.Close()
+func buildTree(ctx context.Context, from *lazyOpener, in string) (sidecar []byte, entries int, err error) {
 	src, err := from.image(ctx, in, reading{})
 	if err != nil {
 		return nil, 0, err

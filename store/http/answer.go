@@ -60,14 +60,12 @@ func (b *body) noAnswer(err error) error {
 
 // refuse is the error for an answer whose status is not the one hoped for.
 func (b *body) refuse(resp *nethttp.Response) error {
-	code := resp.StatusCode
-	status := strings.TrimSpace(strconv.Itoa(code) + " " + nethttp.StatusText(code))
-	if line := b.firstLine(resp); line != "" {
-		status = fmt.Sprintf("%s: %q", status, line)
-	}
+	code, status := resp.StatusCode, b.status(resp)
 	switch code {
 	case nethttp.StatusNotFound, nethttp.StatusGone:
 		return b.fail(store.ErrMissing, "%s", status)
+	case nethttp.StatusUnauthorized:
+		return b.fail(store.ErrRefused, "%s; %s", status, b.advice(resp))
 	case nethttp.StatusTooManyRequests, nethttp.StatusServiceUnavailable:
 		return &store.BusyError{After: retryAfter(resp.Header, time.Now()), Err: b.fail(nil, "%s", status)}
 	case nethttp.StatusRequestTimeout, nethttp.StatusTooEarly:
@@ -77,6 +75,15 @@ func (b *body) refuse(resp *nethttp.Response) error {
 		return b.fail(nil, "%s", status)
 	}
 	return b.fail(store.ErrRefused, "%s", status)
+}
+
+// status is what a server has answered, for people.
+func (b *body) status(resp *nethttp.Response) string {
+	status := strings.TrimSpace(strconv.Itoa(resp.StatusCode) + " " + nethttp.StatusText(resp.StatusCode))
+	if line := b.firstLine(resp); line != "" {
+		return fmt.Sprintf("%s: %q", status, line)
+	}
+	return status
 }
 
 // firstLine is what a server says for people, if it says it in plain text.

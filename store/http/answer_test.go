@@ -46,7 +46,7 @@ func TestStatus(t *testing.T) {
 		{404, missing, `404 Not Found: "no luck"`},
 		{410, missing, `410 Gone: "no luck"`},
 		{400, refused, `400 Bad Request: "no luck"`},
-		{401, refused, `401 Unauthorized: "no luck"`},
+		{401, refused, `401 Unauthorized: "no luck"; the server wants to know who asks, as in https://user:password@host/`},
 		{403, refused, `403 Forbidden: "no luck"`},
 		{204, refused, `204 No Content`},
 		{206, refused, `206 Partial Content: "no luck"`},

@@ -1,12 +1,14 @@
-// Package http reads named files from web servers: chunks, indexes and what
-// lies beside them, whole or in ranges.
+// Package http reads named files from web servers, whole or in ranges, and writes
+// them to those that take a PUT: chunks, indexes and what lies beside them.
 //
 // A [Web] is one folder of a server. It asks once per call: retries, priorities
 // and the number of requests in flight are store/fetch's job, so what a Web
 // returns says which errors are worth another try (see [store.Blobs]). An
 // answer is believed only as far as it fits what was asked: lengths, ranges and
 // encodings are checked, and neither silence nor a trickle holds a caller
-// longer than [Options].Stall.
+// longer than [Options].Stall. Whether a server takes files shows when it is given
+// one: every Web is a [store.Putter], and one whose server is for reading only says
+// at the first Put what that has answered, and what to do.
 //
 //	web, err := http.New("https://example.com/images/default.castr", http.Options{})
 //	body, info, err := web.Open(ctx, "1a2b/1a2b….cacnk", store.Range{})
@@ -53,6 +55,8 @@ var (
 	_ store.Statter   = (*Web)(nil)
 	_ store.Refresher = (*Web)(nil)
 	_ store.Locator   = (*Web)(nil)
+	_ store.Putter    = (*Web)(nil)
+	_ store.Deleter   = (*Web)(nil)
 )
 
 // New makes a Web of the folder at an http or https URL. A user and password in
@@ -125,6 +129,7 @@ func NewClient(opt Options) *nethttp.Client {
 		Proxy:                  nethttp.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		TLSHandshakeTimeout:    connect,
+		ExpectContinueTimeout:  time.Second, // for servers that know nothing of it
 		MaxIdleConnsPerHost:    256,
 		IdleConnTimeout:        cmp.Or(opt.Idle, 90*time.Second),
 		MaxResponseHeaderBytes: 64 << 10,

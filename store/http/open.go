@@ -69,12 +69,10 @@ func (w *Web) Stat(ctx context.Context, name string) (store.Info, error) {
 
 // send asks for an object and returns the answer, whatever its status.
 func (w *Web) send(ctx context.Context, method, name string, r store.Range, have string) (*nethttp.Response, *body, error) {
-	if err := checkName(name); err != nil {
-		return nil, nil, &failure{where: w.String(), why: err, kind: store.ErrRefused}
+	req, body, err := w.prepare(ctx, method, name)
+	if err != nil {
+		return nil, nil, err
 	}
-	body := newBody(ctx, w, name)
-	req := w.request.WithContext(body.ctx)
-	req.Method, req.URL = method, w.url(name)
 	if part(r) || r.Tag != "" || have != "" {
 		req.Header = req.Header.Clone() // which all others share
 		onlyIf(req.Header, r.Tag, have)
@@ -92,6 +90,17 @@ func (w *Web) send(ctx context.Context, method, name string, r store.Range, have
 	}
 	body.answer(resp)
 	return resp, body, nil
+}
+
+// prepare makes a request, whose header is shared by all others, and its answer.
+func (w *Web) prepare(ctx context.Context, method, name string) (*nethttp.Request, *body, error) {
+	if err := checkName(name); err != nil {
+		return nil, nil, &failure{where: w.String(), why: err, kind: store.ErrRefused}
+	}
+	body := newBody(ctx, w, name)
+	req := w.request.WithContext(body.ctx)
+	req.Method, req.URL = method, w.url(name)
+	return req, body, nil
 }
 
 // accept checks an answer against the range that was asked for, and sets how

@@ -22,7 +22,7 @@ func (w *Web) ask(req *nethttp.Request) (*nethttp.Response, error) {
 		const little = 2 << 10
 		io.CopyN(io.Discard, resp.Body, little) // only the connection is at stake
 		resp.Body.Close()
-		if req, err = w.redirect(req, to, hops); err != nil {
+		if req, err = w.redirect(req, resp.StatusCode, to, hops); err != nil {
 			return nil, err
 		}
 	}
@@ -39,7 +39,7 @@ func target(resp *nethttp.Response) string {
 }
 
 // redirect is the request that follows a redirect, if that may be followed.
-func (w *Web) redirect(from *nethttp.Request, location string, hops int) (*nethttp.Request, error) {
+func (w *Web) redirect(from *nethttp.Request, status int, location string, hops int) (*nethttp.Request, error) {
 	to, err := from.URL.Parse(location)
 	switch {
 	case err != nil: // its text may show a secret
@@ -50,8 +50,17 @@ func (w *Web) redirect(from *nethttp.Request, location string, hops int) (*netht
 		return nil, &refusal{fmt.Sprintf("redirect from %s to %s://%s", from.URL.Scheme, to.Scheme, to.Host)}
 	case to.Host == "":
 		return nil, &refusal{"redirect to a URL without a host"}
+	case writes(from) && status != nethttp.StatusTemporaryRedirect && status != nethttp.StatusPermanentRedirect:
+		return nil, &refusal{fmt.Sprintf("%d redirects those who read to %s; if that is where to write, name it", status, show(to))}
+	case from.Body != nil && from.GetBody == nil:
+		return nil, &refusal{fmt.Sprintf("redirect to %s, and what was sent cannot be sent twice; name that URL", show(to))}
 	}
 	req := from.WithContext(from.Context())
+	if from.GetBody != nil {
+		if req.Body, err = from.GetBody(); err != nil {
+			return nil, err
+		}
+	}
 	req.URL, req.Host = bare(to), to.Host
 	if to.Host != w.base.Host {
 		req.Header = req.Header.Clone()
@@ -61,6 +70,11 @@ func (w *Web) redirect(from *nethttp.Request, location string, hops int) (*netht
 		}
 	}
 	return req, nil
+}
+
+// writes reports whether a request changes something.
+func writes(req *nethttp.Request) bool {
+	return req.Method != nethttp.MethodGet && req.Method != nethttp.MethodHead
 }
 
 // bare is a URL without what is not sent.

@@ -19,7 +19,17 @@ func open(t *testing.T, objects map[string][]byte) store.Blobs {
 	for name, content := range objects {
 		contents["images/"+name] = string(content)
 	}
-	return newWeb(t, files(t, contents).URL+"/images", http.Options{})
+	return readOnly{newWeb(t, files(t, contents).URL+"/images", http.Options{})}
+}
+
+// readOnly is a Web of a server that takes nothing, whatever is tried.
+type readOnly struct{ reading }
+
+type reading interface {
+	store.Blobs
+	store.Statter
+	store.Refresher
+	store.Locator
 }
 
 func TestBlobs(t *testing.T) { storetest.RunBlobs(t, open) }

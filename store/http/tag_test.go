@@ -44,7 +44,7 @@ func TestTagged(t *testing.T) {
 		for _, deaf := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,deaf=%v", front, deaf), func(t *testing.T) {
 				storetest.RunBlobs(t, func(t *testing.T, objects map[string][]byte) store.Blobs {
-					return newWeb(t, tagged(t, objects, front, deaf).URL, http.Options{})
+					return readOnly{newWeb(t, tagged(t, objects, front, deaf).URL, http.Options{})}
 				})
 			})
 		}
