@@ -21,6 +21,8 @@ type makeOptions struct {
 	fsSize        bool
 	params        chunker.Params
 	form          store.Form
+	formSaid      bool
+	reach         reachOptions
 	checkExisting bool
 	noSync        bool
 	workers       int
@@ -72,7 +74,7 @@ What make itself writes below the directory, its store too, is left out.
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core", Value: workersValue(&opt.workers)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), logFlags(&opt.log)),
+		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case opt.pack.features.wantsHelp():
@@ -80,6 +82,7 @@ What make itself writes below the directory, its store too, is left out.
 			case c.NArg() > 2:
 				return usagef("want IMAGE and FROM, not %d arguments", c.NArg())
 			}
+			opt.formSaid = c.IsSet("compression")
 			out, in := argument(c, 0, "-"), argument(c, 1, "")
 			k, in, err := opt.kindOf(out, in, c.NArg() < 2, streamsOf(c).fed())
 			if err != nil {

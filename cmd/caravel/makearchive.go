@@ -16,7 +16,9 @@ func (m *maker) fromArchive(ctx context.Context) (result, error) {
 	if st, err := os.Stat(m.in); err == nil {
 		mode = st.Mode()
 	}
-	r, info, err := open.Reader(ctx, m.in, open.Options{Stdin: m.std.in, Log: m.logger})
+	where := m.where
+	where.Stdin = m.std.in
+	r, info, err := open.Reader(ctx, m.in, where)
 	if err != nil {
 		return result{}, err
 	}

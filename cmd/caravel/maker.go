@@ -27,6 +27,7 @@ type maker struct {
 	kind    kind
 	out, in string
 	logger  *slog.Logger
+	where   open.Options // how what is written to, and read, is opened
 	shown   *progress.Progress
 }
 
@@ -35,6 +36,10 @@ func (m *maker) run(ctx context.Context) error {
 	m.logger = m.log.logger(m.shown)
 	var made result
 	var err error
+	if m.where, err = m.makeOptions.where(m.logger); err != nil {
+		m.shown.Done(err)
+		return err
+	}
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)
@@ -121,7 +126,7 @@ func (m *maker) makeStore() (store.Writer, error) {
 	if m.noStore {
 		return nil, nil
 	}
-	w, err := open.Writer(m.storePlace(), open.Options{Form: m.form})
+	w, err := open.Writer(m.storePlace(), m.where)
 	if err == nil && m.noSync {
 		w = unsynced{w}
 	}
@@ -157,7 +162,7 @@ func (m *maker) indexPlace(mode fs.FileMode) (put func(context.Context, *bytes.B
 // place returns what puts a file at a location, or why that cannot be.
 func (m *maker) place(location string, mode fs.FileMode) (put func(context.Context, *bytes.Buffer) error, err error) {
 	mode = outputMode(mode)
-	blobs, name, err := open.Object(location, open.Options{})
+	blobs, name, err := open.Object(location, m.where)
 	if err != nil {
 		return nil, err
 	}

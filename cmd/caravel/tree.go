@@ -94,7 +94,10 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 
 // buildTree reads all entries, without trusting a sidecar that there may be.
 func buildTree(ctx context.Context, std streams, in string, opt treeOptions) (sidecar []byte, entries int, err error) {
-	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	if err != nil {
+		return nil, 0, err
+	}
 	defer from.Close()
 	src, err := from.image(ctx, in, reading{})
 	if err != nil {

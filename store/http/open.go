@@ -75,9 +75,14 @@ func (w *Web) send(ctx context.Context, method, name string, r store.Range, have
 	body := newBody(ctx, w, name)
 	req := w.request.WithContext(body.ctx)
 	req.Method, req.URL = method, w.url(name)
-	if part(r) || r.Tag != "" || have != "" {
+	if part(r) || r.Tag != "" || have != "" || w.opt.Authorization != nil {
 		req.Header = req.Header.Clone() // which all others share
 		onlyIf(req.Header, r.Tag, have)
+	}
+	if err := w.authorize(req); err != nil {
+		err = body.noAnswer(err)
+		body.end(nil)
+		return nil, nil, err
 	}
 	if part(r) {
 		req.Header.Set("Range", rangeHeader(r))
@@ -92,6 +97,19 @@ func (w *Web) send(ctx context.Context, method, name string, r store.Range, have
 	}
 	body.answer(resp)
 	return resp, body, nil
+}
+
+// authorize adds what is good for this request only; the header is the request's own.
+func (w *Web) authorize(req *nethttp.Request) error {
+	if w.opt.Authorization == nil {
+		return nil
+	}
+	value, err := w.opt.Authorization()
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", value)
+	return nil
 }
 
 // accept checks an answer against the range that was asked for, and sets how

@@ -16,7 +16,7 @@ import (
 
 // The pauses between tries: the first one, and the longest.
 const (
-	firstPause   = 100 * time.Millisecond
+	firstPause   = 100 * time.Millisecond // if nobody says it
 	longestPause = 5 * time.Second
 
 	// patience is how long to try in silence: after that, whoever waits shall
@@ -30,6 +30,8 @@ type resumed struct {
 	blobs   store.Blobs
 	name    string
 	timeout time.Duration // without a byte; < 0: for ever
+	most    int           // tries without a byte; 0: any number
+	first   time.Duration // pause before the second one
 	log     *slog.Logger
 
 	body io.ReadCloser // nil before the first answer
@@ -48,7 +50,7 @@ type resumed struct {
 // resume opens an object, or a part of it, to be read whole, unless it is the
 // version in have.
 func resume(ctx context.Context, b store.Blobs, name string, want store.Range, have store.Info, opt Options) (io.ReadCloser, store.Info, error) {
-	r := &resumed{ctx: ctx, blobs: b, name: name, want: want, have: have, off: want.Off, timeout: cmp.Or(opt.Timeout, time.Minute), log: opt.Log}
+	r := &resumed{ctx: ctx, blobs: b, name: name, want: want, have: have, off: want.Off, timeout: cmp.Or(opt.Timeout, time.Minute), most: opt.Tries, first: max(cmp.Or(opt.Pause, firstPause), 2), log: opt.Log}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -81,7 +83,7 @@ func (r *resumed) Read(p []byte) (int, error) {
 func (r *resumed) Close() error { return r.body.Close() }
 
 // progress forgets earlier tries.
-func (r *resumed) progress() { r.tries, r.since, r.pause = 0, time.Now(), firstPause }
+func (r *resumed) progress() { r.tries, r.since, r.pause = 0, time.Now(), r.first }
 
 // resumable reports whether a second answer could be told from one about
 // another version.
@@ -153,7 +155,7 @@ func (r *resumed) rest(err error) error {
 	}
 	// A server that did not answer will take as long to do so again.
 	tried := time.Since(r.since)
-	if r.timeout >= 0 && tried+wait+r.took > r.timeout {
+	if r.most > 0 && r.tries >= r.most || r.timeout >= 0 && tried+wait+r.took > r.timeout {
 		return fmt.Errorf("%w (tried %d times in %v)", err, r.tries, tried.Round(time.Millisecond))
 	}
 	if !r.said && tried > patience {
@@ -165,6 +167,6 @@ func (r *resumed) rest(err error) error {
 	case <-r.ctx.Done():
 		return context.Cause(r.ctx)
 	}
-	r.pause = min(2*r.pause, longestPause)
+	r.pause = min(2*r.pause, max(longestPause, r.first))
 	return nil
 }
