@@ -23,6 +23,12 @@ func (s Settings) Hide() Settings {
 		}
 		s.Headers = headers
 	}
+	if s.S3 != nil {
+		s.S3 = new(s.S3.hide())
+	}
+	if s.OCI != nil {
+		s.OCI = new(s.OCI.hide())
+	}
 	return s
 }
 
