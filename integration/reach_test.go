@@ -52,9 +52,17 @@ func clientCertificate(t testing.TB, ca, caKey, dir string) (cert, key string) {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "client.pem"), filepath.Join(dir, "client.key")
-	writeFile(t, cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}))
-	writeFile(t, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
+	writeSecret(t, cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: public}))
+	writeSecret(t, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}))
 	return cert, key
+}
+
+// writeSecret writes what is nobody else's to read.
+func writeSecret(t testing.TB, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // configFile writes a configuration with options for locations.
@@ -65,7 +73,7 @@ func configFile(t testing.TB, options map[string]map[string]any) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "config.json")
-	writeFile(t, path, content)
+	writeSecret(t, path, content)
 	return path
 }
 
@@ -151,17 +159,17 @@ func TestReachAuthorized(t *testing.T) {
 		accepts(t, nil, index, "--config", configFile(t, map[string]map[string]any{n.url: {"http-auth": header}, n.url + "/*": {"http-auth": header}}))
 		accepts(t, nil, strings.Replace(index, "://", "://user:s3cret@", 1))
 		netrc := filepath.Join(dir, "netrc")
-		writeFile(t, netrc, []byte("machine 127.0.0.1 login user password s3cret\n"))
+		writeSecret(t, netrc, []byte("machine 127.0.0.1 login user password s3cret\n"))
 		accepts(t, func(cmd *exec.Cmd) { cmd.Env = append(os.Environ(), "NETRC="+netrc) }, index)
 	})
 	t.Run("bearer", func(t *testing.T) {
 		n := startNginx(t, d.dir, false, `if ($http_authorization != "Bearer s3cret") { return 403; }`)
 		index, token := n.url+"/disk.caibx", filepath.Join(dir, "token")
-		writeFile(t, token, []byte("s3cret\n"))
+		writeSecret(t, token, []byte("s3cret\n"))
 		rejects(t, "403 Forbidden", index)
 		accepts(t, nil, index, "--token-file", token)
 		accepts(t, nil, index, "--config", configFile(t, map[string]map[string]any{n.url: {"token-file": token}, n.url + "/default.castr": {"token-file": token}}))
-		writeFile(t, token, []byte("old-s3cret\n"))
+		writeSecret(t, token, []byte("old-s3cret\n"))
 		rejects(t, "403 Forbidden", index, "--token-file", token)
 	})
 	t.Run("cookie and header", func(t *testing.T) {
@@ -193,7 +201,7 @@ func TestReachByProxy(t *testing.T) {
 	}
 	conf := filepath.Join(dir, "conf")
 	log := filepath.Join(dir, "log")
-	writeFile(t, conf, fmt.Appendf(nil, "Port %s\nListen 127.0.0.1\nTimeout 60\nMaxClients 200\nLogFile %q\nLogLevel Connect\n", port, log))
+	writeSecret(t, conf, fmt.Appendf(nil, "Port %s\nListen 127.0.0.1\nTimeout 60\nMaxClients 200\nLogFile %q\nLogLevel Connect\n", port, log))
 	start(t, "tinyproxy", "-d", "-c", conf)
 	eventually(t, "the proxy listens", func() bool {
 		conn, err := net.Dial("tcp", proxy)
