@@ -37,9 +37,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	// What the user's environment says of stores must not reach the tests.
-	for _, name := range []string{"CASYNC_STORE", "CASYNC_VERBOSE", "CASYNC_LOG_LEVEL", "NOTIFY_SOCKET"} {
+	for _, name := range []string{"CASYNC_STORE", "CASYNC_VERBOSE", "CASYNC_LOG_LEVEL", "CASYNC_COMPRESSED_CHUNK_SUFFIX", "NOTIFY_SOCKET"} {
 		os.Unsetenv(name)
 	}
+	os.Setenv("CARAVEL_CONFIG", "none") // nor what the user has configured
+	os.Setenv("NETRC", os.DevNull)
 	os.Setenv("CARAVEL_CACHE_DIR", "none") // of those that do not say where
 	status := m.Run()
 	os.RemoveAll(dir)

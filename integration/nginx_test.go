@@ -60,13 +60,19 @@ type nginx struct {
 // startNginx serves a folder, with TLS if it is told to, and by more directives.
 func startNginx(t testing.TB, dir string, tls bool, directives ...string) *nginx {
 	t.Helper()
+	return startNginxAt(t, "127.0.0.1", dir, tls, directives...)
+}
+
+// startNginxAt is startNginx on an address of this machine.
+func startNginxAt(t testing.TB, host, dir string, tls bool, directives ...string) *nginx {
+	t.Helper()
 	need(t, "nginx")
 	prefix := t.TempDir()
 	passable(t, prefix)
 	passable(t, dir) // the server's workers are nobody
 	// The listening socket is handed over as from an nginx to its successor:
 	// nobody can take the port, and who connects too early waits.
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

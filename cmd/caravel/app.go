@@ -33,6 +33,7 @@ func commands() []*cli.Command {
 		profileCommand(),
 		treeCommand(),
 		demoCommand(),
+		configCommand(),
 		versionCommand(),
 		helpCommand(),
 	}

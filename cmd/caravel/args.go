@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
+
+	"caravel/internal/nearest"
 )
 
 // A commandLine is what the user typed, sorted: urfave/cli wants the command
@@ -194,7 +196,7 @@ func flagTable(flags []cli.Flag) map[string]cli.DocGenerationFlag {
 }
 
 func unknownFlag(name string, table map[string]cli.DocGenerationFlag) error {
-	if meant := nearest(name, slices.Collect(maps.Keys(table))); meant != "" {
+	if meant := nearest.Word(name, slices.Collect(maps.Keys(table))); meant != "" {
 		return usagef("unknown flag %q (did you mean %s?)", dashed(name), dashed(meant))
 	}
 	return usagef("unknown flag %q", dashed(name))
@@ -205,7 +207,7 @@ func unknownCommand(app *cli.App, name string) error {
 	for _, cmd := range app.VisibleCommands() {
 		names = append(names, cmd.Names()...)
 	}
-	if meant := nearest(name, names); meant != "" {
+	if meant := nearest.Word(name, names); meant != "" {
 		return usagef("unknown command %q (did you mean %s?)", name, meant)
 	}
 	return usagef("unknown command %q", name)

@@ -79,7 +79,10 @@ func catTo(ctx context.Context, std streams, in, out string, opt catOptions) err
 // beyond the end is an error, after the bytes that there are. Of a large index, a
 // part is enough for a part of the image.
 func catImage(ctx context.Context, std streams, in string, opt catOptions) error {
-	from := newOpener(std, opt.source, opt.log.logger(std.err))
+	from, err := newOpener(std, opt.source, opt.log.logger(std.err))
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	whole := opt.offset == 0 && opt.length == 0
 	img, err := from.image(ctx, in, reading{once: whole, partial: !whole})

@@ -65,7 +65,10 @@ its own; no more than that is fetched.
 }
 
 func digest(ctx context.Context, std streams, in, path string, opt digestOptions) (chunker.ID, error) {
-	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	if err != nil {
+		return chunker.ID{}, err
+	}
 	defer from.Close()
 	k := digestKind(in, path, opt.what)
 	switch {

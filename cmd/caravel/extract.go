@@ -148,7 +148,10 @@ func (e *extraction) kind() (kind, error) {
 
 // extract returns what there is to report.
 func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
-	from := newLazyOpener(e.std, lazyOptions{source: e.source}, e.log.logger(e.shown))
+	from, err := newLazyOpener(e.std, lazyOptions{source: e.source}, e.log.logger(e.shown))
+	if err != nil {
+		return nil, err
+	}
 	defer from.Close()
 	if k == archiveKind {
 		a, err := from.openArchive(ctx, e.in, k, packOptions{})

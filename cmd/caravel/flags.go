@@ -93,6 +93,8 @@ type sourceOptions struct {
 	timeout     time.Duration
 	memory      int64 // bytes
 	workers     int   // 0: not said
+	reach       reachOptions
+	storeFile   string // what stores and cache come from; "": from flags
 }
 
 // sourceFlags are for commands that read an image.
@@ -126,7 +128,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 // indexFlags are for commands that need of an image no more than its index.
 func indexFlags(opt *sourceOptions) []cli.Flag {
 	opt.timeout = 60 * time.Second
-	return append(diskFlags(&opt.disk), []cli.Flag{
+	return slices.Concat(diskFlags(&opt.disk), reachFlags(&opt.reach), []cli.Flag{
 		&cli.GenericFlag{
 			Name:  "index-digest",
 			Usage: "read no index but the one whose SHA-512/256 is `HEX`; sha256:HEX for SHA-256",
@@ -137,7 +139,7 @@ func indexFlags(opt *sourceOptions) []cli.Flag {
 			Usage: "give up a fetch with all its retries after `TIME`; 0: never",
 			Value: durationValue(&opt.timeout),
 		},
-	}...)
+	})
 }
 
 // treeFlags are for commands that read a tree behind an index.

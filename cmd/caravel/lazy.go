@@ -61,17 +61,22 @@ type lazyOpener struct {
 	began       time.Time
 	stderr      io.Writer
 	stopReports func() // nil: there are none
+	stopReloads func() // nil: there are none
 }
 
-func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) *lazyOpener {
+func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) (*lazyOpener, error) {
+	from, err := newOpener(std, opt.source, log)
+	if err != nil {
+		return nil, err
+	}
 	return &lazyOpener{
-		opener: newOpener(std, opt.source, log),
+		opener: from,
 		lazy:   opt,
 		memory: blockcache.NewMemory(opt.source.memory),
 		heap:   heapLimit{need: opt.source.memory},
 		began:  time.Now(),
 		stderr: std.err,
-	}
+	}, nil
 }
 
 // open opens an index (.caibx) for reading on demand; any other name is taken

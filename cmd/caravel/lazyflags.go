@@ -51,6 +51,7 @@ func quietLazyFlags(opt *lazyOptions) []cli.Flag {
 		&cli.StringFlag{Name: "materialize", Usage: "assemble the disk image in `FILE`; yes: in --cache-dir, of a tree its large files", DefaultText: "no", Destination: &opt.materialize},
 		newSwitch("stats", "print at the end what was done; SIGUSR1 does so at once", &opt.stats),
 		&cli.StringFlag{Name: "stats-file", Usage: "write that as JSON to `FILE`", Destination: &opt.statsFile},
+		storeFileFlag(&opt.source),
 	}, sourceFlags(&opt.source))
 }
 

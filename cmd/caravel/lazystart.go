@@ -17,9 +17,11 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 	if err := opt.canReport(); err != nil {
 		return nil, err
 	}
-	o := newLazyOpener(std, opt, opt.log.logger(std.log))
+	o, err := newLazyOpener(std, opt, opt.log.logger(std.log))
+	if err != nil {
+		return nil, err
+	}
 	if where := opt.profileFile(); where != "" {
-		var err error
 		if o.named, err = o.profile(ctx, where); err != nil {
 			return nil, errors.Join(fmt.Errorf("--profile: %w", err), o.opener.Close())
 		}
@@ -29,6 +31,9 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 			o.log.Warn("no report", "err", err)
 		}
 	})
+	if opt.source.storeFile != "" {
+		o.stopReloads = onReload(o.reload)
+	}
 	return o, nil
 }
 
@@ -92,6 +97,9 @@ func (o *lazyOpener) settle() {
 
 // Close ends all that is under way, and reports what was done.
 func (o *lazyOpener) Close() error {
+	if o.stopReloads != nil {
+		o.stopReloads()
+	}
 	if o.stopReports != nil {
 		o.stopReports()
 		o.settle()

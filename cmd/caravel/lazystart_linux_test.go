@@ -30,10 +30,15 @@ func TestReportsAreChecked(t *testing.T) {
 }
 
 // lazyIn makes the opener of a command with its cache on disk in dir.
-func lazyIn(dir string, change func(o *lazyOptions)) *lazyOpener {
+func lazyIn(t *testing.T, dir string, change func(o *lazyOptions)) *lazyOpener {
+	t.Helper()
 	opt := lazyOptions{profile: profileAuto, source: sourceOptions{memory: 64 << 20, disk: diskOptions{dir: dir, size: 1 << 30}}}
 	change(&opt)
-	return newLazyOpener(streams{err: io.Discard}, opt, slog.New(slog.DiscardHandler))
+	from, err := newLazyOpener(streams{err: io.Discard}, opt, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return from
 }
 
 // TestConfirmedOnce: what one run has found out or compared of a tree, the next
@@ -66,7 +71,7 @@ func TestConfirmedOnce(t *testing.T) {
 // walked completes a tree, and reports whether anything was read for that.
 func walked(t *testing.T, cache, location string) bool {
 	t.Helper()
-	o := lazyIn(cache, func(*lazyOptions) {})
+	o := lazyIn(t, cache, func(*lazyOptions) {})
 	defer o.Close()
 	src, err := o.image(t.Context(), location, o.treeReading())
 	if err != nil {
@@ -92,7 +97,7 @@ func TestStatsAtTheEnd(t *testing.T) {
 	does(t, "make", "--no-sync", disk, filepath.Join(s.src, "a", "noise"))
 	for _, sweep := range []bool{true, false} {
 		file := filepath.Join(t.TempDir(), "whole.img")
-		o := lazyIn(noCache, func(o *lazyOptions) { o.materialize, o.noSweep = file, !sweep })
+		o := lazyIn(t, noCache, func(o *lazyOptions) { o.materialize, o.noSweep = file, !sweep })
 		img, err := o.open(context.Background(), disk)
 		if err != nil {
 			t.Fatal(err)

@@ -73,7 +73,10 @@ func listAction(opt *listOptions, files bool, do func(ctx context.Context, a arc
 		if err != nil {
 			return err
 		}
-		from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+		from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+		if err != nil {
+			return err
+		}
 		defer from.Close()
 		path := cleanPath(argument(c, 1, ""))
 		from.once = files && path == ""

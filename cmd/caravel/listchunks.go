@@ -42,7 +42,10 @@ chunk is fetched.
 }
 
 func listChunks(ctx context.Context, std streams, in string, source sourceOptions, asJSON bool, log *slog.Logger) error {
-	from := newOpener(std, source, log)
+	from, err := newOpener(std, source, log)
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	x, err := from.index(ctx, in)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"caravel/config"
 )
 
 // TestMain makes the test binary stand in for caravel when the tests below
@@ -27,6 +29,8 @@ func TestMain(m *testing.M) {
 		os.Exit(run(interruptible(), waitApp(), os.Args[1:]))
 	default:
 		os.Setenv("CARAVEL_CACHE_DIR", noCache) // the user's is not for tests
+		os.Setenv("CARAVEL_CONFIG", config.None)
+		os.Setenv("NETRC", os.DevNull)
 		os.Exit(m.Run())
 	}
 }

@@ -22,6 +22,8 @@ type makeOptions struct {
 	fsSize        bool
 	params        chunker.Params
 	form          store.Form
+	formSaid      bool
+	reach         reachOptions
 	checkExisting bool
 	noSync        bool
 	workers       int           // 0: not said
@@ -79,7 +81,7 @@ What make itself writes below the directory, its store too, is left out.
 			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), logFlags(&opt.log)),
+		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case opt.pack.features.wantsHelp():
@@ -87,6 +89,7 @@ What make itself writes below the directory, its store too, is left out.
 			case c.NArg() > 2:
 				return usagef("want IMAGE and FROM, not %d arguments", c.NArg())
 			}
+			opt.formSaid = c.IsSet("compression")
 			out, in := argument(c, 0, "-"), argument(c, 1, "")
 			k, in, err := opt.kindOf(out, in, c.NArg() < 2, streamsOf(c).fed())
 			if err != nil {

@@ -35,10 +35,12 @@ type maker struct {
 func (m *maker) run(ctx context.Context) error {
 	m.shown = progress.New(m.std.err, m.progress, "make "+http.Redact(m.out), 0)
 	m.logger = m.log.logger(m.shown)
-	m.where = writeOptions(m.timeout, m.logger)
-	m.where.Form, m.where.Stdin = m.form, m.std.in
 	var made result
 	var err error
+	if m.where, err = m.makeOptions.where(m.std.in, m.logger); err != nil {
+		m.shown.Done(err)
+		return err
+	}
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)

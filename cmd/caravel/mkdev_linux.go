@@ -56,7 +56,7 @@ If mkdev is killed, the nbd device stays and reads of it wait for --dead-timeout
 mkdev of the same image, with the same NODE and --overlay if they were given, goes
 on with it.
 With --supervise it does so by itself; on SIGHUP it puts the program that lies at
-its path by then in its place. Reads under way when it was killed are asked again
+its path by then in its place, which reads --store-file anew. Reads under way when it was killed are asked again
 --timeout and some 10 s later, with --timeout=0 after 30 s. A device in use is not
 detached at the end, but waits in the same way; the exit status is 1 then.
 

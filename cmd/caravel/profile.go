@@ -96,7 +96,10 @@ func profileMerge(ctx context.Context, std streams, files []string, opt profileO
 			return err
 		}
 	}
-	from := newOpener(std, opt.source, opt.log.logger(std.err))
+	from, err := newOpener(std, opt.source, opt.log.logger(std.err))
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	var all []*prefetch.Profile
 	for _, file := range files {

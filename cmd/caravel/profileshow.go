@@ -35,7 +35,10 @@ func profileShow(ctx context.Context, std streams, files []string, opt profileOp
 	case len(files) != 1:
 		return usagef("show wants one FILE, not %d", len(files))
 	}
-	from := newOpener(std, opt.source, opt.log.logger(std.err))
+	from, err := newOpener(std, opt.source, opt.log.logger(std.err))
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	p, err := from.profile(ctx, files[0])
 	if err != nil {

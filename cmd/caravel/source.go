@@ -11,9 +11,11 @@ import (
 
 	"caravel/blockcache"
 	"caravel/catalog"
+	"caravel/config"
 	"caravel/index"
 	"caravel/prefetch"
 	"caravel/store"
+	"caravel/store/access"
 	"caravel/store/diskcache"
 	"caravel/store/fetch"
 	"caravel/store/http"
@@ -25,9 +27,13 @@ import (
 type opener struct {
 	opt    sourceOptions
 	where  open.Options
+	reach  *access.Access
 	images []*openedImage
-	asked  bool // whether the cache on disk was needed
+	asked  sync.Once // opens disk
 	log    *slog.Logger
+
+	stacks sync.Mutex     // held while stores are opened; guards what follows, and of opt what it says of stores
+	swaps  []*openedImage // those whose stores can be exchanged
 
 	mu     sync.Mutex              // guards what follows against who reports it
 	queues map[string]*fetch.Queue // by origin
@@ -36,16 +42,29 @@ type opener struct {
 
 // newOpener makes the opener of a command, which closes it when nothing reads
 // any more.
-func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
-	o := &opener{opt: opt, queues: map[string]*fetch.Queue{}, log: log}
+func newOpener(std streams, opt sourceOptions, log *slog.Logger) (*opener, error) {
+	if err := opt.readStoreFile(); err != nil {
+		return nil, err
+	}
+	reach, err := opt.reach.access(log, access.Options{Flags: config.Settings{N: opt.workers}})
+	if err != nil {
+		return nil, err
+	}
+	form, err := formHere(store.Form{})
+	if err != nil {
+		return nil, err
+	}
+	o := &opener{opt: opt, reach: reach, queues: map[string]*fetch.Queue{}, log: log}
 	o.where = open.Options{
-		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(opt.storeTimeout())},
+		HTTP:    http.Options{Stall: stall(opt.storeTimeout())},
+		Form:    form,
+		Adjust:  reach.Adjust,
 		Wrap:    o.queue,
 		Log:     log,
 		Stdin:   std.in,
 		Timeout: forEver(opt.timeout),
 	}
-	return o
+	return o, nil
 }
 
 // forEver turns the flag's "0: never give up" into that of the rooms below.
@@ -68,15 +87,25 @@ func stall(timeout time.Duration) time.Duration {
 
 // queue puts the queue of its origin in front of a store.
 func (o *opener) queue(s store.Store, from open.Origin) store.Store {
+	opt, err := o.reach.Fetch(from.Location, o.queueOptions(from))
+	if err != nil {
+		return broken{err} // and would not have been opened
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	q, ok := o.queues[from.Where]
 	if !ok {
-		q = fetch.New(s, o.queueOptions(from))
+		q = fetch.New(s, opt)
 		o.queues[from.Where] = q
 	}
 	return q
 }
+
+// A broken store only says why.
+type broken struct{ err error }
+
+func (b broken) Get(context.Context, store.Want) (*store.Chunk, error) { return nil, b.err }
+func (b broken) Has(context.Context, store.Want) (bool, error)         { return false, b.err }
 
 // queueOptions suit an origin: a disk needs as many requests at a time as there
 // are cores and a few more, a network as many as the link carries.
@@ -98,15 +127,17 @@ func (o *opener) queueOptions(from open.Origin) fetch.Options {
 // openDisk opens the cache on disk the first time that something comes over a
 // network; nil if there is none.
 func (o *opener) openDisk() (*diskcache.Cache, error) {
-	if o.asked {
-		return o.disk, nil
-	}
-	o.asked = true
-	disk, err := openDisk(o.opt.disk, o.log)
+	var err error
+	o.asked.Do(func() {
+		var disk *diskcache.Cache
+		disk, err = openDisk(o.opt.disk, o.log)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.disk = disk
+	})
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.disk = disk
-	return disk, err
+	return o.disk, err
 }
 
 // Close ends all that is under way.
@@ -136,9 +167,11 @@ type openedImage struct {
 	*catalog.Image
 	location string
 	where    string                          // the location without secrets
-	store    store.Store                     // verifies
+	store    store.Store                     // verifies; a *store.Swap below, with --store-file
 	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
+	swap     *store.Swap                     // what store reads from, with --store-file
+	keptSwap *store.Swap                     // kept, with --store-file
 	caches   cacheHits                       // what these had
 	room     func() int64                    // bytes that may be kept there for nobody in particular; nil: any number
 	shut     atomic.Bool                     // nothing is kept, for now

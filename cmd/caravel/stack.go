@@ -12,14 +12,46 @@ import (
 	"caravel/store/open"
 )
 
-// openStores puts together what an image's chunks come from: in front the cache
-// that the user named, then the stores in their order, and in front of each that
-// is behind a network the cache on disk.
+// A stack is what an image's chunks come from.
+type stack struct {
+	store  store.Store
+	remote bool         // a store of it is behind a network
+	kept   store.Store  // where what is fetched outlives this process; nil: nowhere
+	room   func() int64 // see openedImage
+}
+
+// openStores opens what an image's chunks come from. With --store-file that can be
+// exchanged later; what depends on where chunks are kept stays as it is now.
 func (o *opener) openStores(img *openedImage) error {
+	o.stacks.Lock()
+	defer o.stacks.Unlock()
+	st, err := o.stack(img)
+	if err != nil {
+		return err
+	}
+	img.remote, img.kept, img.room = st.remote, st.kept, st.room
+	if o.opt.storeFile != "" {
+		img.swap = store.NewSwap(st.store)
+		st.store, img.remote = img.swap, true // for all that is known
+		if st.kept != nil {
+			img.keptSwap = store.NewSwap(st.kept)
+			img.kept = img.keptSwap
+		}
+		o.swaps = append(o.swaps, img)
+	}
+	img.store = witness{st.store, img.Doubt}
+	return nil
+}
+
+// stack puts together what an image's chunks come from: in front the cache that the
+// user named, then the stores in their order, and in front of each that is behind a
+// network the cache on disk.
+func (o *opener) stack(img *openedImage) (*stack, error) {
 	locations := o.opt.allStores()
 	if len(o.opt.stores) == 0 {
 		locations = append([]string{open.DefaultStore(img.location)}, locations...)
 	}
+	st := &stack{}
 	var here keepers
 	var failed error
 	where := o.where
@@ -29,8 +61,8 @@ func (o *opener) openStores(img *openedImage) error {
 			here = append(here, q)
 			return q
 		}
-		img.remote = true
-		cached, err := o.behindDisk(img, q, from)
+		st.remote = true
+		cached, err := o.behindDisk(img, st, q, from)
 		if err != nil {
 			failed = err
 		}
@@ -43,22 +75,18 @@ func (o *opener) openStores(img *openedImage) error {
 			err = failed
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, s)
 	}
-	img.store = all[0]
+	st.store = all[0]
 	if o.opt.severalStores() {
-		img.store = store.Retry(store.Router(o.log, all...), o.where.Timeout)
+		st.store = store.Retry(store.Router(o.log, all...), o.where.Timeout)
 	}
-	if img.kept != nil && len(here) > 0 {
-		img.kept = append(here, img.kept)
+	if st.kept != nil && len(here) > 0 {
+		st.kept = append(here, st.kept)
 	}
-	if err := o.behindNamed(img); err != nil {
-		return err
-	}
-	img.store = witness{img.store, img.Doubt}
-	return nil
+	return st, o.behindNamed(img, st)
 }
 
 // A witness is told when there is no chunk that an index names, or another one.
@@ -77,7 +105,7 @@ func (w witness) Get(ctx context.Context, want store.Want) (*store.Chunk, error)
 
 // behindDisk puts the cache on disk in front of a store behind a network. What
 // the user wants in a store of his own is not kept twice.
-func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (store.Store, error) {
+func (o *opener) behindDisk(img *openedImage, st *stack, s store.Store, from open.Origin) (store.Store, error) {
 	if o.opt.disk.offline {
 		s = offline{from.Where}
 	}
@@ -88,7 +116,7 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 	if err != nil || disk == nil {
 		return s, err
 	}
-	img.kept, img.room = disk, disk.Room
+	st.kept, st.room = disk, disk.Room
 	return store.Cache(gated(disk, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
@@ -99,16 +127,18 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 const renewNamed = time.Hour
 
 // behindNamed puts the store of --cache in front.
-func (o *opener) behindNamed(img *openedImage) error {
+func (o *opener) behindNamed(img *openedImage, st *stack) error {
 	if o.opt.cache == "" {
 		return nil
 	}
-	near, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed})
+	where := o.where
+	where.Renew = renewNamed
+	near, err := open.Writer(o.opt.cache, where)
 	if err != nil {
 		return err
 	}
-	img.store = store.Cache(gated(near, &img.caches.named, img.shut.Load), img.store, o.log)
-	img.kept, img.room = near, nil // it never evicts, so there is no limit
+	st.store = store.Cache(gated(near, &img.caches.named, img.shut.Load), st.store, o.log)
+	st.kept, st.room = near, nil // it never evicts, so there is no limit
 	return nil
 }
 

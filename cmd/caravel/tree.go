@@ -77,7 +77,10 @@ func writeTree(ctx context.Context, std streams, in, out string, opt treeOptions
 			return err
 		}
 	}
-	from := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	if err != nil {
+		return err
+	}
 	defer from.Close()
 	sidecar, entries, err := buildTree(ctx, from, in)
 	if err != nil {

@@ -33,7 +33,7 @@ func filesIn(t *testing.T, dir string) (files *treeFiles, data []byte) {
 		t.Fatal(err)
 	}
 	does(t, "make", "--no-sync", caibx, blob)
-	o := lazyIn(dir, func(o *lazyOptions) {
+	o := lazyIn(t, dir, func(o *lazyOptions) {
 		o.materialize, o.noSweep = materializeYes, true
 		o.source.memory = 1 // so that files are read, not what is in memory
 	})

@@ -106,6 +106,7 @@ type Options struct {
 
 	Timeout time.Duration // of one demand fetch with all its tries; 0: 60 s, negative: for ever
 	Tries   int           // of one fetch; 0: as many as Timeout allows. Few suit an origin beside which there is another
+	Rest    time.Duration // before the second try, more or less, twice as long after each; 0: 20 ms
 	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
 
 	Log *slog.Logger // an origin that gives nothing for long, a warning; each retry, at level debug; nil: discard
@@ -169,6 +170,7 @@ func New(origin store.Store, opt Options) *Queue {
 	}
 	opt.Timeout = cmp.Or(opt.Timeout, 60*time.Second)
 	opt.Try = cmp.Or(opt.Try, 30*time.Second)
+	opt.Rest = cmp.Or(max(opt.Rest, 0), firstRest)
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}

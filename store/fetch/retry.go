@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	firstRest       = 20 * time.Millisecond // before the second try
+	firstRest       = 20 * time.Millisecond // before the second try, if nobody says it
 	lastRest        = 5 * time.Second
 	backgroundTries = 8 // some 2.5 s
 
@@ -28,7 +28,7 @@ const (
 // request, or tries again.
 func (q *Queue) fail(f *flight, err error, now time.Time) {
 	f.last = err
-	rest := max(restAfter(f.tries), patience(err))
+	rest := max(q.restAfter(f.tries), patience(err))
 	switch {
 	case store.Final(err):
 		if f.spoilt == mostSpoilt || !errors.Is(err, store.ErrCorrupt) {
@@ -74,8 +74,12 @@ func (q *Queue) mostTries(c store.Class) int {
 // restAfter is how long to wait after so many tries: twice as long after each,
 // more or less, so that those who failed together do not come back together.
 // The first rest is short: most faults are gone at once.
-func restAfter(tries int) time.Duration {
-	d := min(firstRest<<min(tries-1, 16), lastRest)
+func (q *Queue) restAfter(tries int) time.Duration {
+	most := max(lastRest, q.opt.Rest)
+	d, shift := most, min(tries-1, 16)
+	if q.opt.Rest <= most>>shift {
+		d = q.opt.Rest << shift
+	}
 	return d/2 + rand.N(d)
 }
 

@@ -45,6 +45,23 @@ func TestRetry(t *testing.T) {
 	})
 }
 
+// The first rest is as long as one likes, and those after it grow from there.
+func TestRest(t *testing.T) {
+	for _, tt := range []struct{ rest, least, most time.Duration }{
+		{time.Millisecond, 3500 * time.Microsecond, 10500 * time.Microsecond},
+		{time.Second, 3500 * time.Millisecond, 10500 * time.Millisecond},
+		{8 * time.Second, 12 * time.Second, 36 * time.Second}, // longer than they grow to
+	} {
+		run(t, failing(errReset, errReset, errReset), fetch.Options{Rest: tt.rest}, func(t *testing.T, q *fetch.Queue) {
+			start := time.Now()
+			get(t, q, want(1, store.Demand))
+			if d := time.Since(start) - 80*time.Millisecond; d < tt.least || d > tt.most {
+				t.Errorf("%v: three retries took %v, want %v to %v", tt.rest, d, tt.least, tt.most)
+			}
+		})
+	}
+}
+
 func TestFinal(t *testing.T) {
 	for _, err := range []error{
 		&store.MissingError{Where: "origin"},

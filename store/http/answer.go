@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	nethttp "net/http"
 	"strconv"
 	"strings"
@@ -48,9 +49,12 @@ func (b *body) noAnswer(err error) error {
 		redirect *refusal
 		untrust  *tls.CertificateVerificationError
 		noTLS    tls.RecordHeaderError
+		op       *net.OpError
 	)
 	switch {
 	case errors.As(err, &redirect), errors.As(err, &untrust):
+		kind = store.ErrRefused
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS: mostly, our certificate will not do
 		kind = store.ErrRefused
 	case errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
 		err, kind = errors.New("the server speaks http there, not https"), store.ErrRefused

@@ -16,10 +16,10 @@ package http
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	nethttp "net/http"
 	"net/url"
 	"strings"
@@ -30,12 +30,18 @@ import (
 
 // Options tunes a Web. The zero value is a good choice.
 type Options struct {
-	Client    *nethttp.Client // nil: one of NewClient's; share one to share its connections. Only its Transport is used
-	Header    nethttp.Header  // sent with every request, but not to another host after a redirect
-	UserAgent string          // "": caravel
-	Stall     time.Duration   // longest wait for an answer, and for each further KiB of it; 0: 30 s
-	Connect   time.Duration   // longest wait for a connection, and for TLS on it; 0: 10 s; not used with Client
-	Idle      time.Duration   // how long a connection without work is kept; 0: 90 s; not used with Client
+	Client *nethttp.Client // nil: one of NewClient's; share one to share its connections. Only its Transport is used
+	Header nethttp.Header  // sent with every request, but not to another host after a redirect
+	TLS    *tls.Config     // nil: the system's; its certificates are not shown to another host either. Not used with Client
+
+	// Authorization, if set, is asked before each request for that header's value,
+	// which goes where Header goes. A user in the URL comes before it.
+	Authorization func() (string, error)
+
+	UserAgent string        // "": caravel
+	Stall     time.Duration // longest wait for an answer, and for each further KiB of it; 0: 30 s
+	Connect   time.Duration // longest wait for a connection, and for TLS on it; 0: 10 s; not used with Client
+	Idle      time.Duration // how long a connection without work is kept; 0: 90 s; not used with Client
 }
 
 // A Web is a folder of a web server. Its methods may be called from many
@@ -47,6 +53,7 @@ type Web struct {
 	object  typedName
 	request *nethttp.Request // what all requests are made of
 	conns   nethttp.RoundTripper
+	others  nethttp.RoundTripper // to other hosts, after a redirect
 	opt     Options
 }
 
@@ -85,12 +92,17 @@ func New(base string, opt Options) (*Web, error) {
 	if u.User != nil {
 		password, _ := u.User.Password()
 		w.request.SetBasicAuth(u.User.Username(), password)
+		w.opt.Authorization = nil
 	}
 	w.opt.Stall = cmp.Or(opt.Stall, 30*time.Second)
 	if opt.Client == nil {
 		opt.Client = NewClient(opt)
 	}
 	w.conns = cmp.Or(opt.Client.Transport, nethttp.DefaultTransport)
+	w.others = w.conns
+	if c, ok := w.conns.(*certified); ok {
+		w.others = c.others
+	}
 	return w, nil
 }
 
@@ -117,27 +129,6 @@ func Object(location string, opt Options) (w *Web, name string, err error) {
 	}
 	w.object = typedName{name, escaped}
 	return w, name, w.setFolder(path[:slash])
-}
-
-// NewClient makes the client that New makes if it is given none: no limit on
-// connections, as many kept as a fetch queue has in flight, HTTP/2 where TLS
-// offers it, the proxy from the environment.
-func NewClient(opt Options) *nethttp.Client {
-	connect := cmp.Or(opt.Connect, 10*time.Second)
-	dialer := net.Dialer{Timeout: connect}
-	return &nethttp.Client{Transport: &nethttp.Transport{
-		Proxy:                  nethttp.ProxyFromEnvironment,
-		DialContext:            dialer.DialContext,
-		TLSHandshakeTimeout:    connect,
-		ExpectContinueTimeout:  time.Second, // for servers that know nothing of it
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        cmp.Or(opt.Idle, 90*time.Second),
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
-		ForceAttemptHTTP2:      true,
-		// Finds out that a shared connection is dead while requests wait on it.
-		HTTP2: &nethttp.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-	}}
 }
 
 // String is the folder's URL without secrets.

@@ -92,7 +92,7 @@ func (w *Web) send(ctx context.Context, method, name string, r store.Range, have
 	return resp, body, nil
 }
 
-// prepare makes a request, whose header is shared by all others, and its answer.
+// prepare makes a request, whose header may be shared with all others, and its answer.
 func (w *Web) prepare(ctx context.Context, method, name string) (*nethttp.Request, *body, error) {
 	if err := checkName(name); err != nil {
 		return nil, nil, &failure{where: w.String(), why: err, kind: store.ErrRefused}
@@ -100,7 +100,26 @@ func (w *Web) prepare(ctx context.Context, method, name string) (*nethttp.Reques
 	body := newBody(ctx, w, name)
 	req := w.request.WithContext(body.ctx)
 	req.Method, req.URL = method, w.url(name)
+	if err := w.authorize(req); err != nil {
+		err = body.noAnswer(err)
+		body.end(nil)
+		return nil, nil, err
+	}
 	return req, body, nil
+}
+
+// authorize adds what is good for this request only, which then has a header of its own.
+func (w *Web) authorize(req *nethttp.Request) error {
+	if w.opt.Authorization == nil {
+		return nil
+	}
+	value, err := w.opt.Authorization()
+	if err != nil {
+		return err
+	}
+	req.Header = req.Header.Clone()
+	req.Header.Set("Authorization", value)
+	return nil
 }
 
 // accept checks an answer against the range that was asked for, and sets how

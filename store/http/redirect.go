@@ -11,7 +11,11 @@ import (
 // that too, with half as many allocations again for each chunk.
 func (w *Web) ask(req *nethttp.Request) (*nethttp.Response, error) {
 	for hops := 0; ; hops++ {
-		resp, err := w.conns.RoundTrip(req)
+		conns := w.conns
+		if req.URL.Host != w.base.Host {
+			conns = w.others
+		}
+		resp, err := conns.RoundTrip(req)
 		if err != nil {
 			return nil, err
 		}

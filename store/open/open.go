@@ -22,6 +22,7 @@ import (
 
 	"caravel/store"
 	"caravel/store/http"
+	"caravel/store/limit"
 )
 
 // Options says how to open. The zero value is a good choice; to share its
@@ -31,16 +32,26 @@ type Options struct {
 	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
 	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
 
-	// Adjust, if set, returns the options for one location, made of those for all. Its
-	// error ends the opening.
-	Adjust func(location string, opt Options) (Options, error)
+	// Adjust, if set, returns the options for one place, made of those for all. Its error
+	// ends the opening.
+	Adjust func(at Place, opt Options) (Options, error)
 
 	Log *slog.Logger // nil: discard
 
 	Stdin   io.Reader     // what - stands for; nil: os.Stdin
 	Timeout time.Duration // how long Read, Reader and At try to get something; 0: 60 s; < 0: for ever
-	Renew   time.Duration // of a Writer's folder: as in local.Options; 0: never
-	Memory  int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
+	Tries   int           // how often they do, until something comes; 0: as often as Timeout allows
+	Pause   time.Duration // before their second try, more or less; 0: 100 ms
+
+	Limits limit.Limits  // of what is behind a network
+	Renew  time.Duration // of a Writer's folder: as in local.Options; 0: never
+	Memory int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
+}
+
+// A Place is what is opened.
+type Place struct {
+	Location string // as it was given, without the others of its group
+	File     bool   // a file in a folder; else the folder of a store
 }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
@@ -60,20 +71,23 @@ func Object(location string, opt Options) (b store.Blobs, name string, err error
 	if err != nil {
 		return nil, "", err
 	}
-	if opt, err = opt.at(location); err != nil {
+	if opt, err = opt.at(Place{Location: location, File: true}); err != nil {
 		return nil, "", err
 	}
-	return s.object(location, opt)
+	if b, name, err = s.object(location, opt); err == nil && s.remote {
+		b = limit.Blobs(b, opt.Limits)
+	}
+	return b, name, err
 }
 
-// at are the options for a location.
-func (o Options) at(location string) (Options, error) {
+// at are the options for a place.
+func (o Options) at(place Place) (Options, error) {
 	if o.Adjust == nil {
 		return o, nil
 	}
 	adjust := o.Adjust
 	o.Adjust = nil
-	return adjust(location, o)
+	return adjust(place, o)
 }
 
 // Store opens a chunk store, or a group of stores joined by |, for reading. A
@@ -130,11 +144,14 @@ func chunks(location string, opt Options) (b store.Blobs, form store.Form, remot
 	if err != nil {
 		return nil, store.Form{}, false, err
 	}
-	if opt, err = opt.at(location); err != nil {
+	if opt, err = opt.at(Place{Location: location}); err != nil {
 		return nil, store.Form{}, false, err
 	}
 	if b, err = s.folder(location, opt); err != nil {
 		return nil, store.Form{}, false, err
+	}
+	if s.remote {
+		b = limit.Blobs(b, opt.Limits)
 	}
 	form = opt.Form
 	form.Either = form.Either || !s.remote // over a network a second name costs a round trip

@@ -194,19 +194,19 @@ func TestStore(t *testing.T) {
 
 // What is said of one location counts there, and nowhere else.
 func TestAdjust(t *testing.T) {
-	var asked []string
+	var asked []open.Place
 	headers := map[string]string{}
 	server := httptest.NewServer(nethttp.HandlerFunc(func(_ nethttp.ResponseWriter, r *nethttp.Request) {
 		headers[r.URL.Path] = r.Header.Get("X-For")
 	}))
 	defer server.Close()
 	no := errors.New("configured wrongly")
-	opt := open.Options{Adjust: func(location string, opt open.Options) (open.Options, error) {
-		asked = append(asked, location)
-		if strings.HasSuffix(location, "/wrong") {
+	opt := open.Options{Adjust: func(at open.Place, opt open.Options) (open.Options, error) {
+		asked = append(asked, at)
+		if strings.HasSuffix(at.Location, "/wrong") {
 			return opt, no
 		}
-		opt.HTTP.Header = nethttp.Header{"X-For": {location}}
+		opt.HTTP.Header = nethttp.Header{"X-For": {at.Location}}
 		return opt, nil
 	}}
 	for _, name := range []string{"/a", "/b"} {
@@ -228,7 +228,7 @@ func TestAdjust(t *testing.T) {
 	if _, _, err := open.Object(server.URL+"/wrong", opt); !errors.Is(err, no) {
 		t.Error(err)
 	}
-	if len(asked) != 8 {
+	if len(asked) != 8 || !asked[0].File || asked[2].File {
 		t.Errorf("asked for %v", asked)
 	}
 }

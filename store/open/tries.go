@@ -15,7 +15,7 @@ import (
 
 // The pauses between tries: the first one, and the longest.
 const (
-	firstPause   = 100 * time.Millisecond
+	firstPause   = 100 * time.Millisecond // if nobody says it
 	longestPause = 5 * time.Second
 
 	// patience is how long to try in silence: after that, whoever waits shall
@@ -27,6 +27,8 @@ const (
 type tries struct {
 	ctx     context.Context // of the one who waits
 	timeout time.Duration   // without progress; < 0: for ever
+	most    int             // without progress; 0: any number
+	first   time.Duration   // pause before the second one
 	log     *slog.Logger
 
 	count int       // since there was progress
@@ -37,7 +39,7 @@ type tries struct {
 }
 
 func newTries(ctx context.Context, opt Options) tries {
-	t := tries{ctx: ctx, timeout: cmp.Or(opt.Timeout, time.Minute), log: opt.Log}
+	t := tries{ctx: ctx, timeout: cmp.Or(opt.Timeout, time.Minute), most: opt.Tries, first: max(cmp.Or(opt.Pause, firstPause), 2), log: opt.Log}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -46,7 +48,7 @@ func newTries(ctx context.Context, opt Options) tries {
 }
 
 // progress forgets earlier tries.
-func (t *tries) progress() { t.count, t.since, t.pause = 0, time.Now(), firstPause }
+func (t *tries) progress() { t.count, t.since, t.pause = 0, time.Now(), t.first }
 
 // try is one attempt.
 func (t *tries) try(f func() error) error {
@@ -74,7 +76,7 @@ func (t *tries) rest(err error) error {
 	}
 	// A server that did not answer will take as long to do so again.
 	tried := time.Since(t.since)
-	if t.timeout >= 0 && tried+wait+t.took > t.timeout {
+	if t.most > 0 && t.count >= t.most || t.timeout >= 0 && tried+wait+t.took > t.timeout {
 		return fmt.Errorf("%w (tried %d times in %v)", err, t.count, tried.Round(time.Millisecond))
 	}
 	if !t.said && tried > patience {
@@ -86,6 +88,6 @@ func (t *tries) rest(err error) error {
 	case <-t.ctx.Done():
 		return context.Cause(t.ctx)
 	}
-	t.pause = min(2*t.pause, longestPause)
+	t.pause = min(2*t.pause, max(longestPause, t.first))
 	return nil
 }

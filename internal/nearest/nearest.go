@@ -1,11 +1,13 @@
-package main
+// Package nearest guesses which of the words that there are somebody meant by one that
+// there is not.
+package nearest
 
 import "slices"
 
-// nearest is the known word that was probably meant by what was typed, "" if
-// none is near. Single letters are never near.
-func nearest(typed string, known []string) string {
-	slices.Sort(known)
+// Word is the known word that was probably meant by what was typed, "" if none is
+// near. Single letters are never near.
+func Word(typed string, known []string) string {
+	known = slices.Sorted(slices.Values(known))
 	best, least := "", 2+len(typed)/3
 	for _, word := range known {
 		if d := distance(typed, word); d < least && min(len(typed), len(word)) > 1 {
