@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,18 +88,26 @@ func (h *chunks) receive(w http.ResponseWriter, r *http.Request, limit int64) (s
 // what comes.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	untimed := timed(w, r, limit)
-	const little = 1 << 20
-	var b bytes.Buffer
-	b.Grow(int(min(max(r.ContentLength, 0), little)) + bytes.MinRead)
-	n, err := b.ReadFrom(io.LimitReader(r.Body, limit+1))
-	if err == nil && n > limit {
-		err = errTooLong
-	}
-	if err != nil {
-		return nil, err
+	const little = 64 << 10
+	b := make([]byte, 0, min(max(r.ContentLength, little), 16*little)+1)
+	for {
+		if len(b) == cap(b) {
+			b = append(make([]byte, 0, min(2*int64(cap(b)), limit+1)), b...)
+		}
+		n, err := r.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return nil, errTooLong
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	untimed()
-	return b.Bytes(), nil
+	return b, nil
 }
 
 // timed limits the time that a body of at most limit bytes takes. When all of it is

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"io/fs"
 	"os"
 
 	"caravel/store"
@@ -18,7 +19,11 @@ func (d *Dir) file(ctx context.Context, name string, open func(path string) (*os
 		return nil, store.Info{}, unreadable(path, err)
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
+	switch {
+	case err != nil:
+	case st.IsDir():
+		err = fs.ErrNotExist // no object has that name
+	case !st.Mode().IsRegular():
 		err = errNotFile
 	}
 	if err != nil {
