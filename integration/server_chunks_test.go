@@ -39,6 +39,10 @@ func answered(t testing.TB, method, url string, body io.Reader, header ...string
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	if u := r.URL.User; u != nil {
+		password, _ := u.Password()
+		r.SetBasicAuth(u.Username(), password)
+	}
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, url, err)
@@ -81,7 +85,7 @@ func TestChunkServer(t *testing.T) {
 		must(t, peer, "extract", "-s", url, d.index, out+".desync")
 		holds(t, out+".desync", d.data)
 		plain := filepath.Join(t.TempDir(), "plain.json")
-		replace(t, plain, fmt.Appendf(nil, `{"store-options": {"http://127.0.0.1:*/": {"uncompressed": true}}}`))
+		put(t, plain, fmt.Appendf(nil, `{"store-options": {"http://127.0.0.1:*/": {"uncompressed": true}}}`))
 		_, url := startServer(t, "chunk-server", "--store", d.store, "-u")
 		must(t, peer, "extract", "--config", plain, "-s", url, d.index, out+".plain")
 		holds(t, out+".plain", d.data)
@@ -118,7 +122,7 @@ func TestChunkServerWritten(t *testing.T) {
 	}
 	if peer := os.Getenv("DESYNC"); peer != "" {
 		conf := filepath.Join(t.TempDir(), "conf.json")
-		replace(t, conf, fmt.Appendf(nil, `{"store-options": {%q: {"http-auth": "Bearer s3cret"}}}`, url))
+		put(t, conf, fmt.Appendf(nil, `{"store-options": {%q: {"http-auth": "Bearer s3cret"}}}`, url))
 		must(t, peer, "make", "--config", conf, "-s", url, d.path("new.caibx"), d.image)
 		must(t, caravel, "extract", "--store", store, d.path("new.caibx"), d.path("out"))
 		holds(t, d.path("out"), d.data)
@@ -337,7 +341,7 @@ func TestServersTLS(t *testing.T) {
 func users(t *testing.T, d *disk) string {
 	t.Helper()
 	path := d.path("users")
-	replace(t, path, []byte("anna:{PLAIN}secret\n"))
+	put(t, path, []byte("anna:{PLAIN}secret\n"))
 	return path
 }
 
@@ -415,5 +419,13 @@ func TestChunkServerKilled(t *testing.T) {
 		if resp, b := answered(t, "GET", url+id[:4]+"/"+id, nil); resp.StatusCode != 200 || sum512(b) != id {
 			t.Errorf("%s: %d", id, resp.StatusCode)
 		}
+	}
+}
+
+// put makes a file.
+func put(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

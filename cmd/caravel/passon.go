@@ -24,6 +24,7 @@ const passes = 256
 // passOn puts together what a server passes on: in front the cache that the user named,
 // then the stores in their order. The one that is written to need not be there yet.
 func (o *opener) passOn(locations []string, written bool) (*passedOn, error) {
+	o.serves = true
 	p := &passedOn{}
 	where := o.where
 	where.Wrap = o.queue
@@ -51,7 +52,7 @@ func (o *opener) passOn(locations []string, written bool) (*passedOn, error) {
 		}
 		s = store.Cache(kept, s, o.log)
 	}
-	p.Queue = fetch.New(s, fetch.Options{MinWindow: passes, MaxWindow: passes, Tries: 1, Try: -1, Timeout: -1, Log: o.log})
+	p.Queue = fetch.New(s, fetch.Options{MinWindow: passes, MaxWindow: passes, Tries: 1, Try: -1, Timeout: -1, NoHedge: true, Log: o.log})
 	return p, nil
 }
 

@@ -27,6 +27,7 @@ type opener struct {
 	where  open.Options
 	images []*openedImage
 	asked  bool // whether the cache on disk was needed
+	serves bool // others wait for what is fetched: no chunk is asked for twice because it is slow
 	log    *slog.Logger
 
 	mu     sync.Mutex              // guards what follows against who reports it
@@ -81,7 +82,7 @@ func (o *opener) queue(s store.Store, from open.Origin) store.Store {
 // queueOptions suit an origin: a disk needs as many requests at a time as there
 // are cores and a few more, a network as many as the link carries.
 func (o *opener) queueOptions(from open.Origin) fetch.Options {
-	f := fetch.Options{Timeout: forEver(o.opt.storeTimeout()), Log: o.log}
+	f := fetch.Options{Timeout: forEver(o.opt.storeTimeout()), NoHedge: o.serves, Log: o.log}
 	if o.opt.severalStores() {
 		f.Tries, f.Try = 2, 10*time.Second // then the next one is asked
 	}

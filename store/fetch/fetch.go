@@ -108,6 +108,8 @@ type Options struct {
 	Tries   int           // of one fetch; 0: as many as Timeout allows. Few suit an origin beside which there is another
 	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
 
+	NoHedge bool // a slow request is waited for: the origin is asked for a chunk once, unless that fails
+
 	Log *slog.Logger // an origin that gives nothing for long, a warning; each retry, at level debug; nil: discard
 }
 
