@@ -12,6 +12,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	defer s.conns.end(one)
 	began := time.Now()
 	a := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.opt.Stall}
+	if one != nil && r.ProtoMajor == 1 { // then requests follow one another, and have one deadline
+		a.until = one.until
+		defer func() { one.until = a.until }()
+	}
 	a.arm()
 	if r.ContentLength != 0 {
 		// Also for the rest of a body that nobody reads, which net/http looks at.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // conns are the connections of a server, at most so many. For one more, one that
@@ -26,6 +27,7 @@ type conns struct {
 // A conn is one of them.
 type conn struct {
 	net.Conn
+	until    time.Time     // the deadline for writing that the last request has left; HTTP/1 only, for who serves one
 	requests int           // guarded by conns.mu
 	rest     *list.Element // nil: it serves, or has gone; guarded by conns.mu
 }

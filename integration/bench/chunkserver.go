@@ -65,15 +65,16 @@ func (s *setting) chunkServer() error {
 		servers = append(servers[:2:2], webServer{"desync", []string{s.desync, "chunk-server", "-s", dir, "-l", at}}, servers[2])
 	}
 	fmt.Printf("\n%d chunks over HTTP/1.1, %d clients, loopback (MB/s)\n", len(names), webClients)
-	all := make([][]float64, len(servers))
+	all, cost := make([][]float64, len(servers)), make([][]float64, len(servers))
 	for run := range s.runs + 1 {
 		for i, w := range servers {
-			rate, err := w.measure(at, names)
+			rate, used, err := w.measure(at, names)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
 			if run > 0 { // the first one warms up
 				all[i] = append(all[i], rate)
+				cost[i] = append(cost[i], used)
 			}
 		}
 	}
@@ -83,7 +84,7 @@ func (s *setting) chunkServer() error {
 		if i == 0 {
 			goal = ">= 0.8 times nginx"
 		}
-		row(w.name, goal, "%9.0f  (%.2f times)", median(all[i]), median(all[i])/last)
+		row(w.name, goal, "%9.0f  (%.2f times)  %4.0f µs of a processor for a chunk", median(all[i]), median(all[i])/last, median(cost[i]))
 	}
 	return nil
 }
@@ -148,27 +149,30 @@ http {
 	return []string{"nginx", "-p", s.dir, "-c", path, "-e", "stderr", "-g", "daemon off;"}, nil
 }
 
-// measure starts a server and has clients read from it; the result is in MB/s.
-func (w webServer) measure(at string, names []string) (rate float64, err error) {
+// measure starts a server and has clients read from it: MB/s, and µs of a processor
+// that the server takes for a chunk.
+func (w webServer) measure(at string, names []string) (rate, used float64, err error) {
 	cmd := exec.Command(w.args[0], w.args[1:]...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	var bytes, chunks atomic.Int64
 	defer func() {
 		err = errors.Join(err, cmd.Process.Signal(syscall.SIGTERM), ignoreExit(cmd.Wait()))
+		took := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() // of nginx's workers, too
+		used = took.Seconds() * 1e6 / float64(max(chunks.Load(), 1))
 	}()
 	if err := listens(at); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var bytes atomic.Int64
 	var all errgroup.Group
 	began := time.Now()
 	for i := range webClients {
-		all.Go(func() error { return readChunks(at, names, uint64(i), began.Add(webTime), &bytes) })
+		all.Go(func() error { return readChunks(at, names, uint64(i), began.Add(webTime), &bytes, &chunks) })
 	}
 	err = all.Wait()
-	return float64(bytes.Load()) / 1e6 / time.Since(began).Seconds(), err
+	return float64(bytes.Load()) / 1e6 / time.Since(began).Seconds(), 0, err
 }
 
 // listens waits until somebody accepts connections.
@@ -185,7 +189,7 @@ func listens(at string) (err error) {
 
 // readChunks is a client, which does as little as it can: it shares the machine with
 // the server.
-func readChunks(at string, names []string, seed uint64, until time.Time, total *atomic.Int64) error {
+func readChunks(at string, names []string, seed uint64, until time.Time, total, chunks *atomic.Int64) error {
 	c, err := net.Dial("tcp", at)
 	if err != nil {
 		return err
@@ -210,6 +214,7 @@ func readChunks(at string, names []string, seed uint64, until time.Time, total *
 			return err
 		}
 		total.Add(n)
+		chunks.Add(1)
 	}
 	return nil
 }
