@@ -25,6 +25,15 @@ const (
 // blockSize is how much is read and written at once, in whole rows.
 const blockSize = 6553 * rowSize
 
+// headBytes are how every index begins.
+const headBytes = 16
+
+// Begins reports whether a file may be an index that begins with head, of which 16
+// bytes are enough.
+func Begins(head []byte) bool {
+	return len(head) >= headBytes && u64(head, 0) == indexSize && u64(head, 1) == indexType
+}
+
 // u64 returns number i of b.
 func u64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
 

@@ -40,6 +40,7 @@ var below = map[string][]string{
 	"image":             {"chunker", "feature", "index", "store"},
 	"archive":           {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":               {"internal/hush"},
+	"server":            {"chunker", "index", "internal/hush", "store"},
 	"fusefs":            {"catar", "catar/tree", "feature", "internal/apart", "internal/hush", "internal/mounts"},
 	"overlay":           {},
 	"treeoverlay":       {"internal/apart", "internal/mounts"},

@@ -33,6 +33,7 @@ http {
 	access_log %[1]s/access.log short;
 	client_body_temp_path %[1]s/temp;
 	proxy_temp_path %[1]s/temp;
+	proxy_cache_path %[1]s/cache keys_zone=all:1m;
 	fastcgi_temp_path %[1]s/temp;
 	uwsgi_temp_path %[1]s/temp;
 	scgi_temp_path %[1]s/temp;

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 
 	"caravel/chunker"
 )
@@ -60,6 +61,13 @@ func (f Form) Limit(size int) int {
 		return plain
 	}
 	return plain + plain/4 + 4<<10
+}
+
+// Begins reports whether what a store of this form keeps of a chunk may begin with
+// head, its first bytes, of which four are enough.
+func (f Form) Begins(head []byte) bool {
+	magic := packings[f.Compression].magic
+	return len(head) > 0 && strings.HasPrefix(string(head), magic[:min(len(magic), len(head))])
 }
 
 // plausible tells by an object's size (-1: unknown) whether it may be the chunk.

@@ -43,28 +43,61 @@ func (d doors) close() error {
 // open begins to listen: on the sockets that a service manager has passed, else
 // where the user wants it. A Unix socket that it makes is for its owner alone.
 func (o nbdOptions) open(std streams, first string) (doors, error) {
-	listeners, err := passedListeners()
-	if err == nil && len(listeners) == 0 {
-		listeners, err = o.listenAnew()
-	}
+	passed, err := passedListeners()
 	if err != nil {
 		return nil, err
 	}
-	var all doors
+	listeners := passed.all()
+	if len(listeners) == 0 {
+		if listeners, err = o.listenAnew(); err != nil {
+			return nil, err
+		}
+	}
+	return o.doors(std, listeners, first), nil
+}
+
+// doors tells who opens the images to others.
+func (o nbdOptions) doors(std streams, listeners []net.Listener, first string) (all doors) {
 	for _, l := range listeners {
 		all = append(all, door{l, o.uriOf(l.Addr(), first)})
 		o.warn(std, l.Addr())
 	}
-	return all, nil
+	return all
 }
 
-// passedListeners are the sockets of socket activation, sd_listen_fds(3).
-func passedListeners() (all []net.Listener, err error) {
+// A passedListener is a socket of socket activation, sd_listen_fds(3).
+type passedListener struct {
+	net.Listener
+	name string // FileDescriptorName= of the socket's unit
+}
+
+type passed []passedListener
+
+func (p passed) all() (all []net.Listener) {
+	for _, l := range p {
+		all = append(all, l.Listener)
+	}
+	return all
+}
+
+// named are those of that name, and the others.
+func (p passed) named(name string) (so, others []net.Listener) {
+	for _, l := range p {
+		if l.name == name {
+			so = append(so, l.Listener)
+		} else {
+			others = append(others, l.Listener)
+		}
+	}
+	return so, others
+}
+
+func passedListeners() (all passed, err error) {
 	for _, f := range activation.Files(true) {
 		if err == nil {
 			var l net.Listener
 			if l, err = net.FileListener(f); err == nil {
-				all = append(all, l)
+				all = append(all, passedListener{l, f.Name()})
 			} else {
 				err = fmt.Errorf("the socket %s that was passed: %w", f.Name(), err)
 			}

@@ -205,9 +205,14 @@ func (o nbdOptions) serve(ctx context.Context, std streams, server *nbd.Server, 
 	if err := announce(std, "Serving: "+strings.Join(doors.uris(), "\nServing: "), notify.Ready); err != nil {
 		return errors.Join(err, doors.close())
 	}
+	return doors.serve(ctx, server)
+}
+
+// serve has a server accept clients until ctx ends.
+func (d doors) serve(ctx context.Context, server *nbd.Server) error {
 	all, ctx := errgroup.WithContext(ctx)
-	for _, d := range doors {
-		all.Go(func() error { return server.Serve(ctx, d.Listener) })
+	for _, one := range d {
+		all.Go(func() error { return server.Serve(ctx, one.Listener) })
 	}
 	return all.Wait()
 }

@@ -30,6 +30,7 @@ type opener struct {
 	reach  *access.Access
 	images []*openedImage
 	asked  sync.Once // opens disk
+	serves bool      // others wait for what is fetched: no chunk is asked for twice because it is slow
 	log    *slog.Logger
 
 	stacks sync.Mutex     // held while stores are opened; guards what follows, and of opt what it says of stores
@@ -110,7 +111,7 @@ func (b broken) Has(context.Context, store.Want) (bool, error)         { return 
 // queueOptions suit an origin: a disk needs as many requests at a time as there
 // are cores and a few more, a network as many as the link carries.
 func (o *opener) queueOptions(from open.Origin) fetch.Options {
-	f := fetch.Options{Timeout: forEver(o.opt.storeTimeout()), Log: o.log}
+	f := fetch.Options{Timeout: forEver(o.opt.storeTimeout()), NoHedge: o.serves, Log: o.log}
 	if o.opt.severalStores() {
 		f.Tries, f.Try = 2, 10*time.Second // then the next one is asked
 	}

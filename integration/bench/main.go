@@ -76,6 +76,7 @@ func comparisons() []comparison {
 		{"tree-http", tree, (*setting).treeHTTP},
 		{"mounted-tree", tree, (*setting).mountedTrees},
 		{"mounted-million", (*setting).prepareMillion, (*setting).million},
+		{"chunk-server", disk, (*setting).chunkServer},
 		{"disk-warm", disk, (*setting).disks},
 		{"disk-gonbd", disk, (*setting).goNBD},
 		{"disk-sparse", (*setting).prepareSparse, (*setting).sparse},

@@ -109,6 +109,8 @@ type Options struct {
 	Rest    time.Duration // before the second try, more or less, twice as long after each; 0: 20 ms
 	Try     time.Duration // until one try counts as stalled, doubled for each that did; 0: 30 s, negative: for ever
 
+	NoHedge bool // a slow request is waited for: the origin is asked for a chunk once, unless that fails
+
 	Log *slog.Logger // an origin that gives nothing for long, a warning; each retry, at level debug; nil: discard
 }
 

@@ -36,7 +36,7 @@ func (h *hedges) refused(now time.Time) { h.not = now.Add(hedgeNot) }
 // its last request, or the first one if demand has joined it just now.
 func (q *Queue) planHedge(f *flight, from time.Time) {
 	f.hedgeAt = time.Time{}
-	if f.class != store.Demand || f.has || len(f.attempts) >= mostAtOnce {
+	if q.opt.NoHedge || f.class != store.Demand || f.has || len(f.attempts) >= mostAtOnce {
 		return
 	}
 	after := hedgeUnknown

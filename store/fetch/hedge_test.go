@@ -120,3 +120,15 @@ func TestHedgeCorrupt(t *testing.T) {
 		}
 	})
 }
+
+func TestNoHedge(t *testing.T) {
+	o := slowTail(50)
+	run(t, o, fetch.Options{NoHedge: true}, func(t *testing.T, q *fetch.Queue) {
+		for i := range 200 {
+			get(t, q, want(i, store.Demand))
+		}
+		if n := q.Stats().Hedges; n > 0 || o.total() != 200 {
+			t.Errorf("%d hedges, %d requests", n, o.total())
+		}
+	})
+}

@@ -381,3 +381,43 @@ func ageOf(t *testing.T, path string) time.Duration {
 	}
 	return time.Since(fi.ModTime())
 }
+
+// TestFile opens what Open would, and nothing else.
+func TestFile(t *testing.T) {
+	dir := fill(t, map[string][]byte{"ab/object": []byte("content"), "secret": []byte("secret")})
+	if err := os.Symlink("../secret", filepath.Join(dir, "ab/link")); err != nil {
+		t.Skip(err)
+	}
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(filepath.Join(dir, "ab/object"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	d := local.New(dir, local.Options{})
+	f, info, err := d.File(t.Context(), "ab/object")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := io.ReadAll(f)
+	if err != nil || string(got) != "content" || info.Size != 7 || !info.ModTime.Equal(old) {
+		t.Errorf("%q, %+v, %v", got, info, err)
+	}
+	for name, want := range map[string]error{"ab/none": store.ErrMissing, "ab/link": store.ErrMissing, "ab": store.ErrMissing, "../secret": store.ErrRefused, "ab/../secret": nil} {
+		f, _, err := d.File(t.Context(), name)
+		if err == nil {
+			f.Close()
+			t.Errorf("%s is opened", name)
+		} else if want != nil && !errors.Is(err, want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	used := local.New(dir, local.Options{Renew: time.Minute})
+	if f, _, err := used.File(t.Context(), "ab/object"); err != nil {
+		t.Error(err)
+	} else {
+		f.Close()
+	}
+	if st, err := os.Stat(filepath.Join(dir, "ab/object")); err != nil || !st.ModTime().After(old) {
+		t.Errorf("not made new: %v", err)
+	}
+}
