@@ -1,6 +1,6 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http or https), or - for standard input
+// A location is a path, a URL (file, http, https, s3 and the like), or - for standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
 // name. Several stores that are copies of one another are joined by |.
@@ -28,6 +28,7 @@ import (
 // connections, give HTTP a Client.
 type Options struct {
 	HTTP http.Options
+	S3   S3         // who we are to S3 servers, where the environment does not say it
 	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
 	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
 
@@ -41,6 +42,16 @@ type Options struct {
 	Timeout time.Duration // how long Read, Reader and At try to get something; 0: 60 s; < 0: for ever
 	Renew   time.Duration // of a Writer's folder: as in local.Options; 0: never
 	Memory  int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
+}
+
+// S3 are the keys for S3 servers and the region of a bucket, as Credentials in
+// store/s3 has them.
+type S3 struct {
+	AccessKey, SecretKey string
+	SessionToken         string
+	File                 string
+	Profile              string
+	Region               string
 }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
