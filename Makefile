@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 
 units = $(shell $(GO) list ./... | grep -v /integration)
 
-.PHONY: all test test-long test-vm setup lint unit fuzz integration bench bench-disk bench-wan install clean
+.PHONY: all test test-long test-vm test-cluster setup lint unit fuzz integration bench bench-disk bench-wan install clean
 
 all: caravel
 
@@ -27,6 +27,12 @@ test-long: setup lint unit integration
 test-vm:
 	integration/vm/run --install
 	$(GO) test -v -count=1 -timeout 30m -run 'InVM|^TestBoot$$' ./integration
+
+# An image in a distributed store, one of whose servers dies. Once its packages are
+# installed, make test runs it too.
+test-cluster:
+	integration/ceph/cluster --check || integration/ceph/cluster --install
+	$(GO) test -v -count=1 -timeout 60m -run '^TestCluster$$' ./integration
 
 setup:
 	integration/setup

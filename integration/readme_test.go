@@ -91,6 +91,8 @@ var promises = []promise{
 	{"caravel mount -o noexec,umask=027,uid=backup http://host/tree.caidx /mnt", mountWordsAsTyped},
 	{"caravel mount --subtree=etc --uid-shift=100000 http://host/tree.caidx /mnt", mountPartAsTyped},
 	{"mount -t fuse.caravel -o noexec,cache-size=2G http://host/tree.caidx /mnt", mountHelperAsTyped},
+	{"caravel make s3+http://host/images/disk.caibx disk.img", makeBucketAsTyped},
+	{"caravel mount s3+http://host/images/disk.caibx /mnt", mountBucketAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -34,14 +35,18 @@ func Beside(index, suffix string) string {
 // beside puts name in the place of a location's last component.
 func beside(location, name string) string {
 	scheme, isURL, err := classify(location)
-	root := 0 // where the path begins
+	root, query := 0, "" // where the path begins, and what stands behind it
 	switch {
 	case err != nil || scheme == "": // - or a path
 		dir, _ := filepath.Split(strings.TrimRight(location, "/"))
 		return dir + name
 	case isURL:
 		if scheme != "file" {
+			whole := location
 			location = cutQuery(location)
+			if keepsQuery(scheme) {
+				query = whole[len(location):]
+			}
 		}
 		root = pathStart(location)
 	default:
@@ -52,7 +57,13 @@ func beside(location, name string) string {
 	if path == "" && isURL {
 		path = "/"
 	}
-	return location[:root] + path + name
+	return location[:root] + path + name + query
+}
+
+// keepsQuery reports whether the query of a URL counts for what lies beside it.
+func keepsQuery(name string) bool {
+	i := slices.IndexFunc(schemes, func(s scheme) bool { return s.name == name })
+	return i >= 0 && schemes[i].query
 }
 
 // cutQuery is a URL whose path ends at the first ? or ;, which is casync's

@@ -1,6 +1,6 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http or https), or - for standard input
+// A location is a path, a URL (file, http, https, s3 and the like), or - for standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
 // name. Several stores that are copies of one another are joined by |.
@@ -29,6 +29,7 @@ import (
 // connections, give HTTP a Client.
 type Options struct {
 	HTTP http.Options
+	S3   S3         // who we are to S3 servers, where the environment does not say it
 	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
 	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
 
@@ -52,6 +53,16 @@ type Options struct {
 type Place struct {
 	Location string // as it was given, without the others of its group
 	File     bool   // a file in a folder; else the folder of a store
+}
+
+// S3 are the keys for S3 servers and the region of a bucket, as Credentials in
+// store/s3 has them.
+type S3 struct {
+	AccessKey, SecretKey string
+	SessionToken         string
+	File                 string
+	Profile              string
+	Region               string
 }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.

@@ -38,6 +38,8 @@ func TestDefaultStore(t *testing.T) {
 		{"https://user:a;b@h/d//img.caibx", "https://user:a;b@h/d//default.castr"},
 		{"file:///srv/a;b?c/x.caibx", "file:///srv/a;b?c/default.castr"},
 		{"s3+https://h/bucket/x.caibx", "s3+https://h/bucket/default.castr"},
+		{"s3+https://h/bucket/d/x.caibx?lookup=dns&region=r", "s3+https://h/bucket/d/default.castr?lookup=dns&region=r"},
+		{"s3://bucket/x.caibx?region=a/b", "s3://bucket/default.castr?region=a/b"},
 	}
 	t.Setenv("CASYNC_STORE", "")
 	for _, tt := range tests {
@@ -103,9 +105,11 @@ func TestRefusedLocations(t *testing.T) {
 	tests := []struct{ location, want string }{
 		{"", "a location is empty"},
 		{"-", "standard input cannot serve here"},
-		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https:// are (a file of this name is ./host:dir/x.caibx)"},
+		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, s3://, s3+http://, s3+https:// are (a file of this name is ./host:dir/x.caibx)"},
 		{"user@host:x", "host:path means ssh"},
-		{"s3+https://key:secret@h/bucket/x?secret", "open: s3+https://h/bucket/x: s3+https:// is not supported; a path, file://, http://, https:// are"},
+		{"rsync://key:secret@h/folder/x?secret", "open: rsync://h/folder/x: rsync:// is not supported; a path, file://, http://, https://, "},
+		{"s3+https://key:secret@h/bucket/x", "s3: s3+https://h/bucket/x: keys do not belong into a URL"},
+		{"s3://bucket", "names a bucket, not an object in it"},
 		{"file://elsewhere/x", "a file URL is file:///path, of this machine"},
 		{"file:///100%", "a % in a URL is written %25"},
 		{"file:///a%00b", "no path has a NUL"},
