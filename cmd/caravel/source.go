@@ -40,6 +40,7 @@ func newOpener(std streams, opt sourceOptions, log *slog.Logger) *opener {
 	o := &opener{opt: opt, queues: map[string]*fetch.Queue{}, log: log}
 	o.where = open.Options{
 		HTTP:    http.Options{Client: http.NewClient(http.Options{}), Stall: stall(opt.storeTimeout())},
+		Shared:  open.NewShared(),
 		Wrap:    o.queue,
 		Log:     log,
 		Stdin:   std.in,
@@ -121,6 +122,7 @@ func (o *opener) Close() error {
 	if o.disk != nil {
 		errs = append(errs, o.disk.Close())
 	}
+	errs = append(errs, o.where.Shared.Close())
 	return errors.Join(errs...)
 }
 

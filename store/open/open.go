@@ -1,6 +1,6 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http or https), or - for standard input
+// A location is a path, a URL (file, http, https, sftp), or - for standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
 // name. Several stores that are copies of one another are joined by |.
@@ -25,11 +25,12 @@ import (
 )
 
 // Options says how to open. The zero value is a good choice; to share its
-// connections, give HTTP a Client.
+// connections, give HTTP a Client, and a Shared.
 type Options struct {
-	HTTP http.Options
-	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
-	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
+	HTTP   http.Options // of which Stall counts everywhere
+	Shared *Shared      // nil: each opening has connections of its own
+	Form   store.Form   // of chunks; in a directory, plain and compressed ones are found with any
+	Wrap   Wrap         // put around every single store, below Failover; nil: store.Verify
 
 	// Adjust, if set, returns the options for one location, made of those for all. Its
 	// error ends the opening.
