@@ -42,7 +42,7 @@ func usesImages(t *testing.T, s imageServer, dir, url string) {
 		copied := filepath.Join(t.TempDir(), "tree")
 		s.must("extract", url+"/tree.caidx", copied)
 		sameTree(t, copied, tree)
-		if got, want := s.must("digest", url+"/tree.caidx"), must(t, caravel, "digest", d.path("tree.caidx")); got != want {
+		if got, want := s.must("digest", url+"/tree.caidx"), must(t, caravel, "digest", filepath.Join(dir, "tree.caidx")); got != want {
 			t.Errorf("digest %s, want %s", got, want)
 		}
 	})

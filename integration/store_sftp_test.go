@@ -208,7 +208,7 @@ func TestSFTPRefusals(t *testing.T) {
 	t.Run("read-only", func(t *testing.T) {
 		s := startSSH(t, "-R")
 		dir, url := s.folder(t)
-		complaint(t, s.caravel("make", "--store", url+"/default.castr", d.path("new.caibx"), d.image), url+"/default.castr", "permits it not")
+		complaint(t, s.caravel("make", "--progress=none", "--store", url+"/default.castr", d.path("new.caibx"), d.image), url+"/default.castr", "permits it not")
 		if got := s.must("cat", s.url+d.index); got != string(d.data) {
 			t.Errorf("%d bytes", len(got))
 		}
@@ -223,7 +223,7 @@ func TestSFTPRefusals(t *testing.T) {
 	t.Run("full", func(t *testing.T) {
 		s := startSSH(t)
 		dir := smallDisk(t, 64<<10)
-		complaint(t, s.caravel("make", "--store", s.url+dir+"/default.castr", d.path("new.caibx"), d.image), s.url+dir+"/default.castr", "the server says")
+		complaint(t, s.caravel("make", "--progress=none", "--store", s.url+dir+"/default.castr", d.path("new.caibx"), d.image), s.url+dir+"/default.castr", "the server says")
 		eventually(t, "the server's sessions end", func() bool { return len(children(t, s.cmd.Process.Pid)) == 0 })
 		if left := leftovers(t, dir); len(left) > 0 {
 			t.Errorf("left %q", left)

@@ -1,6 +1,6 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http, https, sftp), or - for standard input
+// A location is a path, a URL (file, http, https, sftp, ftp and the like), or - for standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
 // name. Several stores that are copies of one another are joined by |.

@@ -103,9 +103,9 @@ func TestRefusedLocations(t *testing.T) {
 	tests := []struct{ location, want string }{
 		{"", "a location is empty"},
 		{"-", "standard input cannot serve here"},
-		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, sftp:// are (a file of this name is ./host:dir/x.caibx)"},
+		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, sftp://, ftp://, ftps://, ftpes:// are (a file of this name is ./host:dir/x.caibx)"},
 		{"user@host:x", "host:path means ssh"},
-		{"s3+https://key:secret@h/bucket/x?secret", "open: s3+https://h/bucket/x: s3+https:// is not supported; a path, file://, http://, https://, sftp:// are"},
+		{"s3+https://key:secret@h/bucket/x?secret", "open: s3+https://h/bucket/x: s3+https:// is not supported; a path, file://, http://, https://, sftp://, ftp://, ftps://, ftpes:// are"},
 		{"file://elsewhere/x", "a file URL is file:///path, of this machine"},
 		{"file:///100%", "a % in a URL is written %25"},
 		{"file:///a%00b", "no path has a NUL"},

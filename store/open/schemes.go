@@ -36,7 +36,7 @@ var schemes = slices.Concat(
 		{name: "http", remote: true, object: webObject, folder: webFolder},
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
-	sftpSchemes,
+	sftpSchemes, ftpSchemes,
 )
 
 // schemeOf finds the kind of a location.

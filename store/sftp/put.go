@@ -180,9 +180,16 @@ func (p *put) rename() error {
 	return p.session.tell(p.ctx, func() error { return c.Rename(p.temp, p.target) })
 }
 
-// undo removes what there is of an object, even for somebody who has left; f is nil
-// if it is closed.
-func (p *put) undo(f *sftp.File) { p.session.spawn(func() { p.forget(f) }) }
+// undo removes what there is of an object, also for somebody who leaves; f is nil if
+// it is closed. That is waited for a little: the process may end next.
+func (p *put) undo(f *sftp.File) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), ending)
+	defer cancel()
+	_ = p.session.tell(ctx, func() error {
+		p.forget(f)
+		return nil
+	})
+}
 
 func (p *put) forget(f *sftp.File) {
 	if f != nil {
