@@ -145,6 +145,7 @@ func TestFaults(t *testing.T) {
 		{"missing meanwhile", usual.but("RETR", "550 no such file"), bytes, "not there", store.ErrMissing},
 		{"forbidden", usual.but("RETR", "550 Permission denied."), bytes, `550 "Permission denied."`, store.ErrRefused},
 		{"password", usual.but("PASS", "530 no"), bytes, `530 "no"`, store.ErrRefused},
+		{"user", usual.but("USER", "530 anonymous only"), bytes, `"anonymous only" to the login`, store.ErrRefused},
 		{"full", usual.but("", "421 too many"), bytes, `421 "too many"`, nil},
 		{"no size", usual.but("SIZE", "213 many"), bytes, "", errors.ErrUnsupported},
 		{"negative", usual.but("SIZE", "213 -1"), bytes, "", errors.ErrUnsupported},

@@ -4,11 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/textproto"
 	"sync"
 	"time"
 
 	"github.com/jlaffaye/ftp"
+
+	"caravel/store"
 )
 
 // Hosts are connections with servers, which the Dirs that are given it share. Its
@@ -157,10 +162,21 @@ func (c *conn) dial() error {
 	}
 	if err := server.Login(c.pool.user, c.pool.password); err != nil {
 		c.cut()
-		return err
+		return loginError(err)
 	}
 	c.ServerConn = server
 	return nil
+}
+
+// loginError is err, or a refusal if that is what it says: of a user whom the server
+// does not want, the library tells no more than the server's words.
+func loginError(err error) error {
+	var said *textproto.Error
+	var broken net.Error
+	if answered(err) || errors.As(err, &said) || errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return &refusal{fmt.Sprintf("the server says %q to the login", err), store.ErrRefused}
 }
 
 // open makes the connection for commands, and later those for transfers.
