@@ -60,6 +60,7 @@ func newOpener(std streams, opt sourceOptions, log *slog.Logger) (*opener, error
 		HTTP:    http.Options{Stall: stall(opt.storeTimeout())},
 		Form:    form,
 		Adjust:  reach.Adjust,
+		Shared:  open.NewShared(),
 		Wrap:    o.queue,
 		Log:     log,
 		Stdin:   std.in,
@@ -153,6 +154,7 @@ func (o *opener) Close() error {
 	if o.disk != nil {
 		errs = append(errs, o.disk.Close())
 	}
+	errs = append(errs, o.where.Shared.Close())
 	return errors.Join(errs...)
 }
 

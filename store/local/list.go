@@ -60,8 +60,8 @@ func (d *Dir) list(ctx context.Context, folder, start string, yield func(string,
 
 // lists reports whether Open would find the entry of a folder.
 func (d *Dir) lists(e fs.DirEntry) bool {
-	if strings.HasSuffix(e.Name(), ".tmp") || strings.HasPrefix(e.Name(), ".tmp-cacnk") {
-		return false // casync's and ours; desync's
+	if store.Unfinished(e.Name()) {
+		return false
 	}
 	return e.Type().IsRegular() || d.opt.Follow && e.Type() == fs.ModeSymlink
 }

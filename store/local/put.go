@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"caravel/store"
 )
 
 // Put stores an object. The directories that it needs are made, the
@@ -61,7 +62,7 @@ func (d *Dir) putTemp(path string, src *source) error {
 	}
 	var f *os.File
 	made, err := d.inFolder(path, func() (err error) {
-		f, err = os.OpenFile(tempName(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+		f, err = os.OpenFile(store.UnfinishedName(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 		return err
 	})
 	if err != nil {
@@ -83,9 +84,6 @@ func (d *Dir) putTemp(path string, src *source) error {
 	}
 	return d.named(path, made)
 }
-
-// tempName is a name that List skips and nobody else takes.
-func tempName(path string) string { return fmt.Sprintf("%s.%016x.tmp", path, rand.Uint64()) }
 
 // inFolder calls create, and if there is no folder for path makes it and calls
 // create again. made is true if it had to.

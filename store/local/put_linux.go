@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/store"
 )
 
 // ownFiles is where a file without a name can be named from.
@@ -72,7 +74,7 @@ func (d *Dir) link(f *fdFile, path string) error {
 	if err != unix.EEXIST {
 		return err
 	}
-	temp := tempName(path)
+	temp := store.UnfinishedName(path)
 	if err := link(temp); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http, https, s3 and the like), or - for standard input
+// A location is a path, a URL (file, http, https, s3, sftp, ftp, oci and the like), or - for
+// standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
 // name. Several stores that are copies of one another are joined by |.
@@ -26,12 +27,13 @@ import (
 )
 
 // Options says how to open. The zero value is a good choice; to share its
-// connections, give HTTP a Client.
+// connections, give HTTP a Client, and a Shared.
 type Options struct {
-	HTTP http.Options
-	S3   S3         // who we are to S3 servers, where the environment does not say it
-	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
-	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
+	HTTP   http.Options // of which Stall counts everywhere
+	S3     S3           // who we are to S3 servers, where the environment does not say it
+	Shared *Shared      // nil: each opening has connections of its own
+	Form   store.Form   // of chunks; in a directory, plain and compressed ones are found with any
+	Wrap   Wrap         // put around every single store, below Failover; nil: store.Verify
 
 	// Adjust, if set, returns the options for one place, made of those for all. Its error
 	// ends the opening.

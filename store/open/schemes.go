@@ -38,6 +38,7 @@ var schemes = slices.Concat(
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
 	s3Schemes,
+	sftpSchemes, ftpSchemes,
 )
 
 // schemeOf finds the kind of a location.

@@ -183,17 +183,18 @@ func refresh(t *testing.T, b store.Blobs, f store.Refresher) {
 		got, err := io.ReadAll(body)
 		return string(got), info, err
 	}
-	_, info, err := read(t.Context(), b, "top", store.Range{})
+	const leaf, text = "deep/er/er/tree", "leaf" // which no other test has written
+	_, info, err := read(t.Context(), b, leaf, store.Range{})
 	if err != nil || info.Tag == "" {
 		t.Fatalf("tag %q, error %v", info.Tag, err)
 	}
-	for _, r := range []store.Range{{}, {Len: 4}} {
-		want := "0123456789"[:cmp.Or(r.Len, 10)]
-		if got, _, err := again("top", r, info); !errors.Is(err, store.ErrUnchanged) {
+	for _, r := range []store.Range{{}, {Len: 3}} {
+		want := text[:cmp.Or(r.Len, int64(len(text)))]
+		if got, _, err := again(leaf, r, info); !errors.Is(err, store.ErrUnchanged) {
 			t.Errorf("%+v: got %q, error %v; want ErrUnchanged", r, got, err)
 		}
 		for _, have := range []store.Info{{}, {Tag: `"another"`}, {Tag: "an\nother"}, {Size: info.Size}} {
-			if got, now, err := again("top", r, have); err != nil || got != want || now.Tag != info.Tag {
+			if got, now, err := again(leaf, r, have); err != nil || got != want || now.Tag != info.Tag {
 				t.Errorf("%+v with %+v: got %q, tag %q, error %v; want %q, %q", r, have, got, now.Tag, err, want, info.Tag)
 			}
 		}
@@ -206,13 +207,13 @@ func refresh(t *testing.T, b store.Blobs, f store.Refresher) {
 		return
 	}
 	// Of one size, but other bytes: some tags are a digest.
-	if err := p.Put(t.Context(), "top", strings.NewReader("other byte"), -1); err != nil {
+	if err := p.Put(t.Context(), leaf, strings.NewReader("loaf"), -1); err != nil {
 		t.Fatal(err)
 	}
-	if got, now, err := again("top", store.Range{}, info); err != nil || got != "other byte" || now.Tag == info.Tag {
+	if got, now, err := again(leaf, store.Range{}, info); err != nil || got != "loaf" || now.Tag == info.Tag {
 		t.Errorf("after Put: got %q, tag %q, error %v", got, now.Tag, err)
 	}
-	if err := p.Put(t.Context(), "top", strings.NewReader("0123456789"), -1); err != nil {
+	if err := p.Put(t.Context(), leaf, strings.NewReader(text), -1); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,5 @@
+//go:build no_sftp
+
+package open
+
+var sftpSchemes = []scheme{{name: "sftp", leftOut: true}}
