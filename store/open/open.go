@@ -27,9 +27,10 @@ import (
 // Options says how to open. The zero value is a good choice; to share its
 // connections, give HTTP a Client.
 type Options struct {
-	HTTP http.Options
-	Form store.Form // of chunks; in a directory, plain and compressed ones are found with any
-	Wrap Wrap       // put around every single store, below Failover; nil: store.Verify
+	HTTP     http.Options
+	Registry Login      // of an OCI registry, where the environment does not say it
+	Form     store.Form // of chunks; in a directory, plain and compressed ones are found with any
+	Wrap     Wrap       // put around every single store, below Failover; nil: store.Verify
 
 	// Adjust, if set, returns the options for one location, made of those for all. Its
 	// error ends the opening.
@@ -42,6 +43,9 @@ type Options struct {
 	Renew   time.Duration // of a Writer's folder: as in local.Options; 0: never
 	Memory  int64         // how much of a file behind a network At keeps, in bytes; 0: 64 MiB
 }
+
+// A Login is a user and a password.
+type Login struct{ User, Password string }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
 type Wrap func(s store.Store, o Origin) store.Store

@@ -23,6 +23,8 @@ type scheme struct {
 	path   func(location string) (string, error) // nil: not a file of this machine
 	object func(location string, opt Options) (store.Blobs, string, error)
 	folder func(location string, opt Options) (store.Blobs, error)
+
+	leftOut bool // of this build, by its tags
 }
 
 // schemes are the kinds of locations; it is never changed. What is in a file of its own
@@ -34,6 +36,7 @@ var schemes = slices.Concat(
 		{name: "http", remote: true, object: webObject, folder: webFolder},
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
+	ociSchemes,
 )
 
 // schemeOf finds the kind of a location.
@@ -44,10 +47,13 @@ func schemeOf(location string) (scheme, error) {
 	}
 	supported := "a path"
 	for _, s := range schemes {
-		if s.name == name {
+		switch {
+		case s.name == name && s.leftOut:
+			return scheme{}, fmt.Errorf("open: %s: %s:// is left out of this build", http.Redact(location), name)
+		case s.name == name:
 			return s, nil
 		}
-		if s.name != "" {
+		if s.name != "" && !s.leftOut {
 			supported += ", " + s.name + "://"
 		}
 	}
