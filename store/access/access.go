@@ -90,6 +90,12 @@ func (a *Access) Adjust(at open.Place, opt open.Options) (open.Options, error) {
 		opt.Tries = max(*s.ErrorRetry, 1)
 	}
 	opt.Pause = time.Duration(s.RetryBase)
+	if s.S3 != nil {
+		opt.S3 = open.S3(*s.S3)
+	}
+	if s.OCI != nil {
+		opt.Registry = open.Login{User: s.OCI.Username, Password: s.OCI.Secret}
+	}
 	opt.Limits = opt.Limits.With(a.limits(at.Location, s))
 	return opt, a.adjustHTTP(&opt.HTTP, at.Location, s)
 }

@@ -29,11 +29,12 @@ import (
 // Options says how to open. The zero value is a good choice; to share its
 // connections, give HTTP a Client, and a Shared.
 type Options struct {
-	HTTP   http.Options // of which Stall counts everywhere
-	S3     S3           // who we are to S3 servers, where the environment does not say it
-	Shared *Shared      // nil: each opening has connections of its own
-	Form   store.Form   // of chunks; in a directory, plain and compressed ones are found with any
-	Wrap   Wrap         // put around every single store, below Failover; nil: store.Verify
+	HTTP     http.Options // of which Stall counts everywhere
+	S3       S3           // who we are to S3 servers, where the environment does not say it
+	Registry Login        // who we are to an OCI registry, likewise
+	Shared   *Shared      // nil: each opening has connections of its own
+	Form     store.Form   // of chunks; in a directory, plain and compressed ones are found with any
+	Wrap     Wrap         // put around every single store, below Failover; nil: store.Verify
 
 	// Adjust, if set, returns the options for one place, made of those for all. Its error
 	// ends the opening.
@@ -66,6 +67,9 @@ type S3 struct {
 	Profile              string
 	Region               string
 }
+
+// A Login is a user and a password.
+type Login struct{ User, Password string }
 
 // A Wrap makes of a store, whose chunks are not verified, one whose chunks are.
 type Wrap func(s store.Store, o Origin) store.Store

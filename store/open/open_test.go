@@ -105,7 +105,7 @@ func TestRefusedLocations(t *testing.T) {
 	tests := []struct{ location, want string }{
 		{"", "a location is empty"},
 		{"-", "standard input cannot serve here"},
-		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, s3://, s3+http://, s3+https://, sftp://, ftp://, ftps://, ftpes:// are (a file of this name is ./host:dir/x.caibx)"},
+		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, s3://, s3+http://, s3+https://, sftp://, ftp://, ftps://, ftpes://, oci+http://, oci+https:// are (a file of this name is ./host:dir/x.caibx)"},
 		{"user@host:x", "host:path means ssh"},
 		{"rsync://key:secret@h/folder/x?secret", "open: rsync://h/folder/x: rsync:// is not supported; a path, file://, http://, https://, "},
 		{"s3+https://key:secret@h/bucket/x", "s3: s3+https://h/bucket/x: keys do not belong into a URL"},

@@ -38,7 +38,9 @@ var schemes = slices.Concat(
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
 	s3Schemes,
-	sftpSchemes, ftpSchemes,
+	sftpSchemes,
+	ociSchemes, ftpSchemes,
+	ociSchemes,
 )
 
 // schemeOf finds the kind of a location.
