@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"testing"
 
@@ -23,6 +24,8 @@ var forms = []store.Form{
 	{Compression: store.None},
 	{Compression: store.None, Either: true},
 	{Either: true},
+	{Key: key(store.XChaCha20Poly1305, secret)},
+	{Compression: store.None, Either: true, Key: key(store.AES256GCM, secret)},
 }
 
 // wrapped are the forms to test a wrapper with, to which they are alike.
@@ -30,7 +33,7 @@ var wrapped = []store.Form{{}, {Compression: store.None}}
 
 func TestChunks(t *testing.T) {
 	for _, f := range forms {
-		t.Run(fmt.Sprintf("%v:%d%s,either=%v", f.Compression, f.Level, f.Suffix, f.Either), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v:%d%s,either=%v,key=%v", f.Compression, f.Level, f.Suffix, f.Either, f.Key), func(t *testing.T) {
 			storetest.RunStore(t, f, func(t *testing.T, objects map[string][]byte) store.Store {
 				return store.Chunks(storetest.NewMemory(objects), f)
 			})
@@ -43,6 +46,17 @@ func TestChunks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// countingLists counts how often it is listed.
+type countingLists struct {
+	*storetest.Memory
+	lists int
+}
+
+func (c *countingLists) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	c.lists++
+	return c.Memory.List(ctx, prefix)
 }
 
 // only hides what a backend can do beyond Open.
@@ -78,6 +92,8 @@ func TestFormName(t *testing.T) {
 		{store.Form{Compression: store.XZ}, "0123/" + id.String() + ".cacnk"},
 		{store.Form{Suffix: ".x"}, "0123/" + id.String() + ".x"},
 		{store.Form{Compression: store.None, Suffix: ".x"}, "0123/" + id.String()},
+		{store.Form{Key: key(store.AES256GCM, secret)}, "0123/" + id.String() + ".cacnk.aes-256-gcm-630dcd29"},
+		{store.Form{Compression: store.None, Key: key(store.XChaCha20Poly1305, secret)}, "0123/" + id.String() + ".xchacha20-poly1305-630dcd29"},
 	}
 	for _, tt := range tests {
 		if got := tt.form.Name(id); got != tt.want {

@@ -1,32 +1,40 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 
 	"caravel/chunker"
 )
 
-// A Form is how chunks lie in a store: their packing and their names. The zero
-// value is casync's default: zstd under abcd/abcd….cacnk.
+// A Form is how chunks lie in a store: their packing, their encryption and their
+// names. The zero value is casync's default: zstd under abcd/abcd….cacnk. What is
+// encrypted is packed first.
 type Form struct {
 	Compression Compression // how Put packs chunks; Get recognises all
 	Level       int         // of the compression; 0: the compression's default
 	Suffix      string      // of compressed chunks; "": .cacnk
 	Either      bool        // look for plain and compressed chunks, for this form's first
+	Key         *Key        // what chunks are encrypted with; nil: they are not
 }
 
 // Name is the name of a chunk's object: the first four digits of its ID, a
-// slash, the ID and the suffix (none for plain chunks).
-func (f Form) Name(id chunker.ID) string {
+// slash, the ID and the suffix (none for plain chunks), and for encrypted ones a
+// dot and what their key is called.
+func (f Form) Name(id chunker.ID) string { return bareName(id) + f.ending() }
+
+// bareName is what the names of all of a chunk's objects begin with.
+func bareName(id chunker.ID) string {
 	text := id.String()
-	name := text[:4] + "/" + text
-	switch {
-	case f.Compression == None:
-		return name
-	case f.Suffix == "":
-		return name + ".cacnk"
+	return text[:4] + "/" + text
+}
+
+// ending is what stands behind the ID in a name.
+func (f Form) ending() string {
+	if f.Compression == None {
+		return f.Key.suffix()
 	}
-	return name + f.Suffix
+	return cmp.Or(f.Suffix, ".cacnk") + f.Key.suffix()
 }
 
 // all are the forms under whose names a chunk may lie, f first.
@@ -57,9 +65,9 @@ func (f Form) valid() error {
 func (f Form) Limit(size int) int {
 	plain := most(size)
 	if f.Compression == None {
-		return plain
+		return plain + f.Key.overhead()
 	}
-	return plain + plain/4 + 4<<10
+	return plain + plain/4 + 4<<10 + f.Key.overhead()
 }
 
 // plausible tells by an object's size (-1: unknown) whether it may be the chunk.
@@ -68,7 +76,7 @@ func (f Form) plausible(object int64, size int) bool {
 	case object < 0:
 		return true
 	case f.Compression == None && size > 0:
-		return object == int64(size)
+		return object == int64(size+f.Key.overhead())
 	}
-	return object > 0 && object <= int64(f.Limit(size))
+	return object > int64(f.Key.overhead()) && object <= int64(f.Limit(size))
 }

@@ -21,6 +21,7 @@ type makeOptions struct {
 	fsSize        bool
 	params        chunker.Params
 	form          store.Form
+	crypt         encryptionOptions
 	checkExisting bool
 	noSync        bool
 	workers       int
@@ -46,7 +47,9 @@ of a directory, else a .caibx. If nothing is named, trees are made of the curren
 directory, and the rest of standard input. A block device ends where the ext2 to
 ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar,
 .caidx.tree, so that the tree can be looked through before its chunks are there;
-caravel tree writes one later. Prints the digest.
+caravel tree writes one later. With --encryption chunks are encrypted and the
+index is not; a sidecar, which is not either, is only written with --no-tree=no.
+Prints the digest.
 
 What make itself writes below the directory, its store too, is left out.
 
@@ -55,6 +58,7 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --with=unix tree.catar /srv/tree",
 			"caravel make - /srv/tree | ssh host caravel extract --what=archive - /srv/tree",
 			"caravel make disk.caibx disk.img",
+			"caravel make --encryption-key-file=/etc/caravel/key disk.caibx disk.img",
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"zcat disk.img.gz | caravel make disk.caibx -",
 			"# what the index would be, without storing anything",
@@ -72,7 +76,7 @@ What make itself writes below the directory, its store too, is left out.
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core", Value: workersValue(&opt.workers)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), logFlags(&opt.log)),
+		}, encryptionFlags(&opt.crypt), packFlags(&opt.pack), chunkSizeFlags(&opt.params), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case opt.pack.features.wantsHelp():
@@ -84,6 +88,9 @@ What make itself writes below the directory, its store too, is left out.
 			k, in, err := opt.kindOf(out, in, c.NArg() < 2, streamsOf(c).fed())
 			if err != nil {
 				return err
+			}
+			if opt.crypt.enabled() && !c.IsSet("no-tree") {
+				opt.noTree = true // its names and attributes would be there for all to read
 			}
 			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in}
 			return m.run(c.Context)

@@ -31,10 +31,13 @@ type maker struct {
 }
 
 func (m *maker) run(ctx context.Context) error {
+	var err error
+	if m.form, err = m.crypt.form(ctx, m.form, m.std.err, m.log.logger(m.std.err)); err != nil {
+		return err
+	}
 	m.shown = progress.New(m.std.err, m.progress, "make "+m.out, 0)
 	m.logger = m.log.logger(m.shown)
 	var made result
-	var err error
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)

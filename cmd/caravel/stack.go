@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ func (o *opener) openStores(img *openedImage) error {
 	var failed error
 	where := o.where
 	where.Wrap = func(s store.Store, from open.Origin) store.Store {
+		img.key = cmp.Or(img.key, from.Key)
 		q := o.queue(s, from)
 		if !from.Remote {
 			here = append(here, q)
@@ -88,8 +90,9 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 	if err != nil || disk == nil {
 		return s, err
 	}
-	img.kept, img.room = disk, disk.Room
-	return store.Cache(gated(disk, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
+	near := disk.Under(from.Key)
+	img.kept, img.room = alsoIn(img.kept, near), disk.Room
+	return store.Cache(gated(near, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
 // renewNamed is how old a chunk in the store of --cache may be before a read
@@ -98,12 +101,22 @@ func (o *opener) behindDisk(img *openedImage, s store.Store, from open.Origin) (
 // write an hour.
 const renewNamed = time.Hour
 
-// behindNamed puts the store of --cache in front.
+// alsoIn is kept and one more.
+func alsoIn(kept, more store.Store) store.Store {
+	if kept == nil || kept == more {
+		return more
+	}
+	return keepers{kept, more}
+}
+
+// behindNamed puts the store of --cache in front. What is encrypted in one of the
+// others is never kept in another way: all that goes into this one is encrypted
+// then.
 func (o *opener) behindNamed(img *openedImage) error {
 	if o.opt.cache == "" {
 		return nil
 	}
-	near, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed})
+	near, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed, Form: store.Form{Key: img.key}})
 	if err != nil {
 		return err
 	}

@@ -48,9 +48,10 @@ type Wrap func(s store.Store, o Origin) store.Store
 
 // An Origin is one place where chunks are.
 type Origin struct {
-	Location string // as it was given, without the others of its group
-	Where    string // path or URL, without secrets
-	Remote   bool   // there is a network between
+	Location string     // as it was given, without the others of its group
+	Where    string     // path or URL, without secrets
+	Remote   bool       // there is a network between
+	Key      *store.Key // what its chunks are encrypted with; nil: they are not
 }
 
 // Object opens the folder in which a file lies, and returns the file's name
@@ -108,7 +109,7 @@ func single(location string, opt Options) (store.Store, error) {
 	if opt.Wrap == nil {
 		return store.Verify(s), nil
 	}
-	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote}), nil
+	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote, Key: form.Key}), nil
 }
 
 // Writer opens a chunk store to write to. A directory is made when the first
