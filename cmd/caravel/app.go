@@ -28,6 +28,7 @@ func commands() []*cli.Command {
 		statCommand(),
 		digestCommand(),
 		catCommand(),
+		cacheCommand(),
 		listChunksCommand(),
 		nbdServerCommand(),
 		profileCommand(),

@@ -17,7 +17,8 @@ import (
 
 // encryptionOptions say with what the chunks of a command's stores are encrypted.
 type encryptionOptions struct {
-	on         *bool // nil: not said
+	prefix     string // of the flags' names
+	on         *bool  // nil: not said
 	cipher     store.Cipher
 	keyFile    string
 	keyCommand string
@@ -39,6 +40,28 @@ func encryptionFlags(opt *encryptionOptions) []cli.Flag {
 		&cli.GenericFlag{Name: "encryption-algorithm", Usage: "the `ALGORITHM` of --encryption", Value: &value[store.Cipher]{&opt.cipher, opt.parseCipher, store.Cipher.String}, Hidden: true},
 	}
 }
+
+// targetEncryptionFlags are for commands that copy chunks into another store, which
+// is encrypted as those that they come from are unless one of these says otherwise.
+func targetEncryptionFlags(opt *encryptionOptions) []cli.Flag {
+	opt.prefix = "target-"
+	return []cli.Flag{
+		switchFlag{&cli.GenericFlag{
+			Name:        "target-encryption",
+			Usage:       "as --encryption, but of the store that is written to; no: it is not encrypted",
+			DefaultText: "as the others",
+			Value:       &cipherSwitch{opt},
+		}},
+		&cli.StringFlag{Name: "target-encryption-key-file", Usage: "read that store's key from `FILE`", Destination: &opt.keyFile},
+		&cli.StringFlag{Name: "target-encryption-key-command", Usage: "have the shell's `COMMAND` print that store's key", Destination: &opt.keyCommand},
+	}
+}
+
+// said reports whether any of the flags was given.
+func (o encryptionOptions) said() bool { return o.on != nil || o.enabled() }
+
+// flag is the name of a flag as it is typed.
+func (o encryptionOptions) flag(name string) string { return "--" + o.prefix + name }
 
 // parseCipher reads the value of --encryption-algorithm.
 func (o *encryptionOptions) parseCipher(s string) (store.Cipher, error) {
@@ -114,13 +137,13 @@ func (o encryptionOptions) secret(ctx context.Context, stderr io.Writer, log *sl
 	}
 	switch {
 	case given > 1:
-		return "", "", usagef("want one of --encryption-key-file, --encryption-key-command and --encryption-key")
+		return "", "", usagef("want one of %s, %s and %s", o.flag("encryption-key-file"), o.flag("encryption-key-command"), o.flag("encryption-key"))
 	case o.keyFile != "":
 		secret, err = readKey(o.keyFile, log)
-		return "--encryption-key-file=" + o.keyFile, secret, err
+		return o.named("encryption-key-file", secret, err)
 	case o.keyCommand != "":
 		secret, err = askForKey(ctx, o.keyCommand, stderr)
-		return "--encryption-key-command", secret, err
+		return o.named("encryption-key-command", secret, err)
 	case o.key != "":
 		log.Warn("a key on the command line can be read by every user of this machine, and stays in the shell's history; better --encryption-key-file")
 		return "--encryption-key", o.key, nil
@@ -130,7 +153,15 @@ func (o encryptionOptions) secret(ctx context.Context, stderr io.Writer, log *sl
 			return "$" + name, secret, nil
 		}
 	}
-	return "", "", usagef("--encryption: there is no key; name its file with --encryption-key-file, or set $%s", keyVariables[0])
+	return "", "", usagef("%s: there is no key; name its file with %s, or set $%s", o.flag("encryption"), o.flag("encryption-key-file"), keyVariables[0])
+}
+
+// named adds to what was found, or not, by which flag.
+func (o encryptionOptions) named(flag, secret string, err error) (string, string, error) {
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w", o.flag(flag), err)
+	}
+	return o.flag(flag), secret, nil
 }
 
 // keyLimit is how many bytes there may be where a key is expected.
@@ -139,17 +170,14 @@ const keyLimit = 4 << 10
 func readKey(path string, log *slog.Logger) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", fmt.Errorf("--encryption-key-file: %w", err)
+		return "", err
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
 		log.Warn("every user of this machine can read the key's file", "file", path)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, keyLimit))
-	if err != nil {
-		return "", fmt.Errorf("--encryption-key-file: %w", err)
-	}
-	return string(b), nil
+	return string(b), err
 }
 
 // askForKey runs a command of the shell, which may talk to the user by stderr and
@@ -162,10 +190,8 @@ func askForKey(ctx context.Context, command string, stderr io.Writer) (string, e
 	cmd := exec.CommandContext(ctx, shell[0], shell[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &limited{to: &out, left: keyLimit}, stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("--encryption-key-command: %w", err)
-	}
-	return out.String(), nil
+	err := cmd.Run()
+	return out.String(), err
 }
 
 // limited takes no more than so many bytes.

@@ -50,7 +50,7 @@ func TestEncryptionFlags(t *testing.T) {
 		{"no key", "", "", "--encryption", "there is no key:"},
 		{"two", "", "", "--encryption-key-file " + file + " --encryption-key=" + hex64, "want one of:"},
 		{"no file", "", "", "--encryption-key-file=" + dir + "/none", "no such file:"},
-		{"not a key", "", "", "--encryption-key-file=" + bad, "--encryption-key-file=" + bad + ": store: a key for xchacha20-poly1305 is 64 hexadecimal digits:"},
+		{"not a key", "", "", "--encryption-key-file=" + bad, "--encryption-key-file: store: a key for xchacha20-poly1305 is 64 hexadecimal digits:"},
 		{"too short", hex64[2:], "", "--encryption", "$CARAVEL_ENCRYPTION_KEY: store: a key:"},
 		{"a command that fails", "", "", "--encryption-key-command=false", "exit status 1:"},
 		{"a command without end", "", "", "--encryption-key-command=yes", "--encryption-key-command:"},
