@@ -102,6 +102,41 @@ func TestFormName(t *testing.T) {
 	}
 }
 
+// FuzzParseName: what is taken for a chunk's name is the one that its form gives it.
+func FuzzParseName(f *testing.F) {
+	id := storetest.Want([]byte("x")).ID
+	k := key(store.AES256GCM, secret)
+	for _, form := range []store.Form{{}, {Compression: store.None}, {Key: k}, {Compression: store.None, Key: k}} {
+		f.Add(form.Name(id))
+		if n, ok := store.ParseName(form.Name(id)); !ok || n.ID != id || n.Packed != (form.Compression != store.None) || (n.Key == k.String()) != (form.Key != nil) {
+			f.Errorf("%s: %+v, %v", form.Name(id), n, ok)
+		}
+		for _, other := range []string{form.Name(id) + ".", "x" + form.Name(id), "a/" + form.Name(id), strings.ToUpper(form.Name(id)), form.Name(id)[5:]} {
+			f.Add(other)
+			if _, ok := store.ParseName(other); ok {
+				f.Errorf("%s is taken for a chunk", other)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		n, ok := store.ParseName(name)
+		if !ok {
+			return
+		}
+		form := store.Form{}
+		if !n.Packed {
+			form.Compression = store.None
+		}
+		want := form.Name(n.ID)
+		if n.Key != "" {
+			want += "." + n.Key
+		}
+		if name != want {
+			t.Errorf("%q is read as %q", name, want)
+		}
+	})
+}
+
 // Either form finds chunks of both, and a damaged one does not hide the other
 // from Has.
 func TestEither(t *testing.T) {

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"caravel/chunker"
 )
@@ -35,6 +36,33 @@ func (f Form) ending() string {
 		return f.Key.suffix()
 	}
 	return cmp.Or(f.Suffix, ".cacnk") + f.Key.suffix()
+}
+
+// Named is what the name of a chunk's object says, where compressed ones end in
+// .cacnk.
+type Named struct {
+	ID     chunker.ID
+	Packed bool   // compressed
+	Key    string // what the key is called that encrypts it; "": none
+}
+
+// ParseName reads the name of an object. ok is false if it is not a chunk's.
+func ParseName(name string) (n Named, ok bool) {
+	folder, text, _ := strings.Cut(name, "/")
+	const digits = 2 * len(n.ID)
+	if len(text) < digits || folder != text[:4] || strings.ToLower(text[:digits]) != text[:digits] {
+		return Named{}, false
+	}
+	var err error
+	if n.ID, err = chunker.ParseID(text[:digits]); err != nil {
+		return Named{}, false
+	}
+	rest := text[digits:]
+	if n.Key = keyOf(rest); n.Key != "" {
+		rest = strings.TrimSuffix(rest, "."+n.Key)
+	}
+	n.Packed = rest == ".cacnk"
+	return n, n.Packed || rest == ""
 }
 
 // all are the forms under whose names a chunk may lie, f first.

@@ -30,6 +30,7 @@ func commands() []*cli.Command {
 		catCommand(),
 		cacheCommand(),
 		listChunksCommand(),
+		verifyCommand(),
 		nbdServerCommand(),
 		profileCommand(),
 		treeCommand(),
