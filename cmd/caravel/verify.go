@@ -164,10 +164,12 @@ func (o verifyOptions) others(from *opener) (store.Store, error) {
 	if !o.repair || len(locations) == 0 {
 		return nil, nil
 	}
+	where := from.where
+	where.Form.Either = true // a round trip more, for few chunks
 	all := make([]store.Store, len(locations))
 	for i, l := range locations {
 		var err error
-		if all[i], err = open.Store(l, from.where); err != nil {
+		if all[i], err = open.Store(l, where); err != nil {
 			return nil, err
 		}
 	}
