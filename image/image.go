@@ -1,6 +1,8 @@
 // Package image handles whole images: it makes one of a stream ([Make]),
-// writes one to a file, a block device or a pipe ([Extract], [Stream]), and
-// finds where the content of a block device or file ends ([OpenSource]).
+// writes one to a file, a block device or a pipe ([Extract], [Stream]), copies
+// the chunks of one from store to store ([Copy]), verifies all that a store holds
+// ([Verify]), and finds where the content of a block device or file ends
+// ([OpenSource]).
 //
 // Work is done by pipelines whose stages hold a bounded number of bytes, so
 // memory does not grow with the image. What appears under its final name is

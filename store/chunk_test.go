@@ -29,7 +29,7 @@ func stored(t *testing.T, f store.Form, plain []byte, freed *int) (*store.Chunk,
 	t.Helper()
 	want := storetest.Want(plain)
 	b := storetest.Objects(t, f, plain)[f.Name(want.ID)]
-	return store.NewStored(want, "there", f.Compression, b, func() { *freed++ }), b
+	return store.NewSealed(want, "there", f.Key, f.Compression, b, func() { *freed++ }), b
 }
 
 func TestChunkFreesOnce(t *testing.T) {
@@ -126,10 +126,10 @@ func TestStored(t *testing.T) {
 			if err := c.Stored(asked, keep(&got)); err != nil {
 				t.Fatal(err)
 			}
-			if came.Compression == asked.Compression && &got[0] != &packed[0] {
+			if came.Compression == asked.Compression && came.Key.Same(asked.Key) && &got[0] != &packed[0] {
 				t.Errorf("%v as %v: packed again", came, asked)
 			}
-			other := store.NewStored(storetest.Want(plain), "", asked.Compression, got, nil)
+			other := store.NewSealed(storetest.Want(plain), "", asked.Key, asked.Compression, got, nil)
 			if err := other.Verify(); err != nil {
 				t.Errorf("%v as %v: %v", came, asked, err)
 			}

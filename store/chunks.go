@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"caravel/chunker"
 )
@@ -32,10 +33,13 @@ type chunks struct {
 	forms  []Form // to look for, in this order
 	stat   func(ctx context.Context, name string) (Info, error)
 	locate func(name string) string
+	lister Lister       // nil: blobs is none
+	vain   atomic.Int32 // searches for other keys' chunks in a row that found none
 }
 
 func newChunks(b Blobs, f Form) *chunks {
 	s := &chunks{blobs: b, forms: f.all(), stat: opened{b}.Stat, locate: opened{b}.Locate}
+	s.lister, _ = b.(Lister)
 	if st, ok := b.(Statter); ok {
 		s.stat = st.Stat
 	}
@@ -65,15 +69,15 @@ func (s *chunks) Get(ctx context.Context, want Want) (*Chunk, error) {
 			return c, err
 		}
 	}
-	return nil, s.missing(want.ID)
+	return nil, s.missing(ctx, want.ID)
 }
 
-func (s *chunks) missing(id chunker.ID) error {
+func (s *chunks) missing(ctx context.Context, id chunker.ID) error {
 	where := s.blobs.String()
 	if len(s.forms) == 1 {
 		where = s.locate(s.forms[0].Name(id))
 	}
-	return &MissingError{ID: id, Where: where}
+	return &MissingError{ID: id, Where: where, Why: s.instead(ctx, id)}
 }
 
 // read gets the chunk from the object that it is in a store of the form f.
@@ -103,7 +107,7 @@ func (s *chunks) read(ctx context.Context, want Want, f Form) (*Chunk, error) {
 		buf.free()
 		return nil, err
 	}
-	return NewStored(want, where, f.Compression, buf.b, buf.free), nil
+	return NewSealed(want, where, f.Key, f.Compression, buf.b, buf.free), nil
 }
 
 func storedTooLong(limit int) error {

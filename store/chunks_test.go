@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"testing"
 
@@ -23,6 +24,8 @@ var forms = []store.Form{
 	{Compression: store.None},
 	{Compression: store.None, Either: true},
 	{Either: true},
+	{Key: key(store.XChaCha20Poly1305, secret)},
+	{Compression: store.None, Either: true, Key: key(store.AES256GCM, secret)},
 }
 
 // wrapped are the forms to test a wrapper with, to which they are alike.
@@ -30,7 +33,7 @@ var wrapped = []store.Form{{}, {Compression: store.None}}
 
 func TestChunks(t *testing.T) {
 	for _, f := range forms {
-		t.Run(fmt.Sprintf("%v:%d%s,either=%v", f.Compression, f.Level, f.Suffix, f.Either), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v:%d%s,either=%v,key=%v", f.Compression, f.Level, f.Suffix, f.Either, f.Key), func(t *testing.T) {
 			storetest.RunStore(t, f, func(t *testing.T, objects map[string][]byte) store.Store {
 				return store.Chunks(storetest.NewMemory(objects), f)
 			})
@@ -43,6 +46,17 @@ func TestChunks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// countingLists counts how often it is listed.
+type countingLists struct {
+	*storetest.Memory
+	lists int
+}
+
+func (c *countingLists) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	c.lists++
+	return c.Memory.List(ctx, prefix)
 }
 
 // only hides what a backend can do beyond Open.
@@ -78,12 +92,49 @@ func TestFormName(t *testing.T) {
 		{store.Form{Compression: store.XZ}, "0123/" + id.String() + ".cacnk"},
 		{store.Form{Suffix: ".x"}, "0123/" + id.String() + ".x"},
 		{store.Form{Compression: store.None, Suffix: ".x"}, "0123/" + id.String()},
+		{store.Form{Key: key(store.AES256GCM, secret)}, "0123/" + id.String() + ".cacnk.aes-256-gcm-630dcd29"},
+		{store.Form{Compression: store.None, Key: key(store.XChaCha20Poly1305, secret)}, "0123/" + id.String() + ".xchacha20-poly1305-630dcd29"},
 	}
 	for _, tt := range tests {
 		if got := tt.form.Name(id); got != tt.want {
 			t.Errorf("%+v: got %s, want %s", tt.form, got, tt.want)
 		}
 	}
+}
+
+// FuzzParseName: what is taken for a chunk's name is the one that its form gives it.
+func FuzzParseName(f *testing.F) {
+	id := storetest.Want([]byte("x")).ID
+	k := key(store.AES256GCM, secret)
+	for _, form := range []store.Form{{}, {Compression: store.None}, {Key: k}, {Compression: store.None, Key: k}} {
+		f.Add(form.Name(id))
+		if n, ok := store.ParseName(form.Name(id)); !ok || n.ID != id || n.Packed != (form.Compression != store.None) || (n.Key == k.String()) != (form.Key != nil) {
+			f.Errorf("%s: %+v, %v", form.Name(id), n, ok)
+		}
+		for _, other := range []string{form.Name(id) + ".", "x" + form.Name(id), "a/" + form.Name(id), strings.ToUpper(form.Name(id)), form.Name(id)[5:]} {
+			f.Add(other)
+			if _, ok := store.ParseName(other); ok {
+				f.Errorf("%s is taken for a chunk", other)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		n, ok := store.ParseName(name)
+		if !ok {
+			return
+		}
+		form := store.Form{}
+		if !n.Packed {
+			form.Compression = store.None
+		}
+		want := form.Name(n.ID)
+		if n.Key != "" {
+			want += "." + n.Key
+		}
+		if name != want {
+			t.Errorf("%q is read as %q", name, want)
+		}
+	})
 }
 
 // Either form finds chunks of both, and a damaged one does not hide the other

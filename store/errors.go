@@ -23,10 +23,15 @@ var (
 type MissingError struct {
 	ID    chunker.ID
 	Where string // the store, or the path or URL of the chunk
+	Why   string // what is there instead, under another key or none; "": nothing is known
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("store: chunk %s: not in %s", e.ID, e.Where)
+	text := fmt.Sprintf("store: chunk %s: not in %s", e.ID, e.Where)
+	if e.Why != "" {
+		text += ": " + e.Why
+	}
+	return text
 }
 
 func (e *MissingError) Is(target error) bool { return target == ErrMissing }

@@ -1,33 +1,68 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"caravel/chunker"
 )
 
-// A Form is how chunks lie in a store: their packing and their names. The zero
-// value is casync's default: zstd under abcd/abcd….cacnk.
+// A Form is how chunks lie in a store: their packing, their encryption and their
+// names. The zero value is casync's default: zstd under abcd/abcd….cacnk. What is
+// encrypted is packed first.
 type Form struct {
 	Compression Compression // how Put packs chunks; Get recognises all
 	Level       int         // of the compression; 0: the compression's default
 	Suffix      string      // of compressed chunks; "": .cacnk
 	Either      bool        // look for plain and compressed chunks, for this form's first
+	Key         *Key        // what chunks are encrypted with; nil: they are not
 }
 
 // Name is the name of a chunk's object: the first four digits of its ID, a
-// slash, the ID and the suffix (none for plain chunks).
-func (f Form) Name(id chunker.ID) string {
+// slash, the ID and the suffix (none for plain chunks), and for encrypted ones a
+// dot and what their key is called.
+func (f Form) Name(id chunker.ID) string { return bareName(id) + f.ending() }
+
+// bareName is what the names of all of a chunk's objects begin with.
+func bareName(id chunker.ID) string {
 	text := id.String()
-	name := text[:4] + "/" + text
-	switch {
-	case f.Compression == None:
-		return name
-	case f.Suffix == "":
-		return name + ".cacnk"
+	return text[:4] + "/" + text
+}
+
+// ending is what stands behind the ID in a name.
+func (f Form) ending() string {
+	if f.Compression == None {
+		return f.Key.suffix()
 	}
-	return name + f.Suffix
+	return cmp.Or(f.Suffix, ".cacnk") + f.Key.suffix()
+}
+
+// Named is what the name of a chunk's object says, where compressed ones end in
+// .cacnk.
+type Named struct {
+	ID     chunker.ID
+	Packed bool   // compressed
+	Key    string // what the key is called that encrypts it; "": none
+}
+
+// ParseName reads the name of an object. ok is false if it is not a chunk's.
+func ParseName(name string) (n Named, ok bool) {
+	folder, text, _ := strings.Cut(name, "/")
+	const digits = 2 * len(n.ID)
+	if len(text) < digits || folder != text[:4] || strings.ToLower(text[:digits]) != text[:digits] {
+		return Named{}, false
+	}
+	var err error
+	if n.ID, err = chunker.ParseID(text[:digits]); err != nil {
+		return Named{}, false
+	}
+	rest := text[digits:]
+	if n.Key = keyOf(rest); n.Key != "" {
+		rest = strings.TrimSuffix(rest, "."+n.Key)
+	}
+	n.Packed = rest == ".cacnk"
+	return n, n.Packed || rest == ""
 }
 
 // all are the forms under whose names a chunk may lie, f first.
@@ -58,9 +93,9 @@ func (f Form) valid() error {
 func (f Form) Limit(size int) int {
 	plain := most(size)
 	if f.Compression == None {
-		return plain
+		return plain + f.Key.overhead()
 	}
-	return plain + plain/4 + 4<<10
+	return plain + plain/4 + 4<<10 + f.Key.overhead()
 }
 
 // Begins reports whether what a store of this form keeps of a chunk may begin with
@@ -76,7 +111,7 @@ func (f Form) plausible(object int64, size int) bool {
 	case object < 0:
 		return true
 	case f.Compression == None && size > 0:
-		return object == int64(size)
+		return object == int64(size+f.Key.overhead())
 	}
-	return object > 0 && object <= int64(f.Limit(size))
+	return object > int64(f.Key.overhead()) && object <= int64(f.Limit(size))
 }

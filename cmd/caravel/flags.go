@@ -86,6 +86,7 @@ type sourceOptions struct {
 	stores      []string // in the order in which they are asked
 	extraStores []string // asked after stores
 	cache       string   // a store that keeps what was fetched; "": none
+	crypt       encryptionOptions
 	disk        diskOptions
 	pin         *catalog.Pin // the only index that will do; nil: any
 	noTree      bool         // leave sidecars alone
@@ -102,7 +103,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 	opt.memory = 64 << 20
 	store := newList("store", "read chunks from `STORE`, a path or URL; may be repeated", &opt.stores, "s")
 	store.EnvVars = []string{"CASYNC_STORE"}
-	return append([]cli.Flag{
+	return slices.Concat([]cli.Flag{
 		store,
 		newList("extra-store", "ask `STORE` after those of --store; may be repeated", &opt.extraStores),
 		&cli.StringFlag{
@@ -122,7 +123,7 @@ func sourceFlags(opt *sourceOptions) []cli.Flag {
 			Usage:   "do `N` things at once",
 			Value:   workersValue(&opt.workers),
 		},
-	}, indexFlags(opt)...)
+	}, encryptionFlags(&opt.crypt), indexFlags(opt))
 }
 
 // indexFlags are for commands that need of an image no more than its index.

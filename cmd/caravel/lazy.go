@@ -59,7 +59,6 @@ type lazyOpener struct {
 	cached []*cachedImage // guarded by mu
 
 	began       time.Time
-	stderr      io.Writer
 	stopReports func() // nil: there are none
 	stopReloads func() // nil: there are none
 }
@@ -75,7 +74,6 @@ func newLazyOpener(std streams, opt lazyOptions, log *slog.Logger) (*lazyOpener,
 		memory: blockcache.NewMemory(opt.source.memory),
 		heap:   heapLimit{need: opt.source.memory},
 		began:  time.Now(),
-		stderr: std.err,
 	}, nil
 }
 

@@ -24,6 +24,7 @@ type makeOptions struct {
 	form          store.Form
 	formSaid      bool
 	reach         reachOptions
+	crypt         encryptionOptions
 	checkExisting bool
 	noSync        bool
 	workers       int           // 0: not said
@@ -50,7 +51,9 @@ of a directory, else a .caibx. If nothing is named, trees are made of the curren
 directory, and the rest of standard input. A block device ends where the ext2 to
 ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar,
 .caidx.tree, so that the tree can be looked through before its chunks are there;
-caravel tree writes one later. Prints the digest.
+caravel tree writes one later. With --encryption chunks are encrypted and the
+index is not; a sidecar, which is not either, is only written with --no-tree=no.
+Prints the digest.
 
 IMAGE and STORE may be URLs of a server that takes files (PUT). The index comes
 last, when all of its chunks are stored.
@@ -62,6 +65,7 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --with=unix tree.catar /srv/tree",
 			"caravel make - /srv/tree | ssh host caravel extract --what=archive - /srv/tree",
 			"caravel make disk.caibx disk.img",
+			"caravel make --encryption-key-file=/etc/caravel/key disk.caibx disk.img",
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
@@ -81,7 +85,7 @@ What make itself writes below the directory, its store too, is left out.
 			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
+		}, encryptionFlags(&opt.crypt), packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case opt.pack.features.wantsHelp():
@@ -94,6 +98,9 @@ What make itself writes below the directory, its store too, is left out.
 			k, in, err := opt.kindOf(out, in, c.NArg() < 2, streamsOf(c).fed())
 			if err != nil {
 				return err
+			}
+			if opt.crypt.enabled() && !c.IsSet("no-tree") {
+				opt.noTree = true // its names and attributes would be there for all to read
 			}
 			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in}
 			return m.run(c.Context)

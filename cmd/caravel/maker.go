@@ -37,6 +37,10 @@ func (m *maker) run(ctx context.Context) error {
 	m.logger = m.log.logger(m.shown)
 	var made result
 	var err error
+	if m.form, err = m.crypt.form(ctx, m.form, m.std.err, m.logger); err != nil {
+		m.shown.Done(err)
+		return err
+	}
 	if m.where, err = m.makeOptions.where(m.std.in, m.logger); err != nil {
 		m.shown.Done(err)
 		return err

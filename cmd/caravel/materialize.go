@@ -37,7 +37,7 @@ func (c *cachedImage) materialise() error {
 	opt := blockcache.FileOptions{Index: x.Sum(), Size: x.Size(), Log: c.from.log}
 	path := c.from.lazy.materialize
 	if !c.from.lazy.toFile() {
-		disk, err := c.from.placeOnDisk()
+		disk, err := c.from.placeOnDisk(c.src)
 		if err != nil {
 			return err
 		}
@@ -82,8 +82,13 @@ func (i *openedImage) materialised() bool {
 	return file != nil && !file.Lost()
 }
 
-// placeOnDisk is the cache on disk for one who cannot do without.
-func (o *opener) placeOnDisk() (*diskcache.Cache, error) {
+// placeOnDisk is the cache on disk for one who cannot do without. What lies in a
+// materialised file is not encrypted, and what was is put nowhere that the user has
+// not named.
+func (o *opener) placeOnDisk(src *openedImage) (*diskcache.Cache, error) {
+	if src.key != nil {
+		return nil, usagef("--materialize=yes: %s is encrypted in its store and would not be in --cache-dir; a disk image can be materialised in a file that you name", src.where)
+	}
 	disk, err := o.openDisk()
 	if err == nil && disk == nil {
 		err = errNoPlace

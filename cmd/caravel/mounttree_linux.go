@@ -32,7 +32,7 @@ func (o *lazyOpener) mountIndexed(ctx context.Context, src *openedImage, to *mou
 	to.opt.Passthrough = -1
 	if o.lazy.materialises() {
 		to.opt.Passthrough = largeFile
-		disk, err := o.placeOnDisk()
+		disk, err := o.placeOnDisk(src)
 		if err != nil {
 			return err
 		}

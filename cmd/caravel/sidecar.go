@@ -75,9 +75,10 @@ func (o *lazyOpener) dropSidecar(src *openedImage, why error) {
 }
 
 // keepsSidecar returns what keeps the sidecar that a walk has found out, for the
-// next time; nil if there is to be none, or no place for it.
+// next time; nil if there is to be none, or no place for it. What it says is not
+// encrypted.
 func (o *lazyOpener) keepsSidecar(src *openedImage) func([]byte) {
-	if o.disk == nil || !src.Remote && !src.remote || len(o.opt.treeSide()) == 0 {
+	if o.disk == nil || src.key != nil || !src.Remote && !src.remote || len(o.opt.treeSide()) == 0 {
 		return nil
 	}
 	return func(sidecar []byte) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ type opener struct {
 	images []*openedImage
 	asked  sync.Once // opens disk
 	serves bool      // others wait for what is fetched: no chunk is asked for twice because it is slow
+	keyed  bool      // whether where has the key, if there is one
+	stderr io.Writer
 	log    *slog.Logger
 
 	stacks sync.Mutex     // held while stores are opened; guards what follows, and of opt what it says of stores
@@ -55,7 +58,7 @@ func newOpener(std streams, opt sourceOptions, log *slog.Logger) (*opener, error
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{opt: opt, reach: reach, queues: map[string]*fetch.Queue{}, log: log}
+	o := &opener{opt: opt, reach: reach, queues: map[string]*fetch.Queue{}, stderr: std.err, log: log}
 	o.where = open.Options{
 		HTTP:    http.Options{Stall: stall(opt.storeTimeout())},
 		Form:    form,
@@ -142,6 +145,15 @@ func (o *opener) openDisk() (*diskcache.Cache, error) {
 	return o.disk, err
 }
 
+// unlock gets the key that was named the first time that chunks are needed.
+func (o *opener) unlock(ctx context.Context) (err error) {
+	if !o.keyed {
+		o.where.Form, err = o.opt.crypt.form(ctx, o.where.Form, o.stderr, o.log)
+		o.keyed = err == nil
+	}
+	return err
+}
+
 // Close ends all that is under way.
 func (o *opener) Close() error {
 	var errs []error
@@ -171,6 +183,7 @@ type openedImage struct {
 	location string
 	where    string                          // the location without secrets
 	store    store.Store                     // verifies; a *store.Swap below, with --store-file
+	key      *store.Key                      // nothing that comes from it is kept but encrypted, if not nil
 	remote   bool                            // a store of it is behind a network
 	kept     store.Store                     // where what is fetched outlives this process; nil: nowhere
 	swap     *store.Swap                     // what store reads from, with --store-file
@@ -187,6 +200,9 @@ type openedImage struct {
 // image opens an image, by path, URL or "-", and the stores that its chunks are
 // in: those that were named, else the one beside the index.
 func (o *opener) image(ctx context.Context, location string, as reading) (*openedImage, error) {
+	if err := o.unlock(ctx); err != nil {
+		return nil, err
+	}
 	c, err := o.catalog(ctx, location, as)
 	if err != nil {
 		return nil, err
@@ -196,7 +212,7 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	// Nothing is kept on the word of an index that is not checked to its end.
 	img.shut.Store(c.Index == nil)
 	img.once = as.once
-	if err := o.openStores(img); err != nil || !img.remote || len(as.sides) == 0 {
+	if err := o.openStores(img); err != nil || !img.remote || len(as.sides) == 0 || img.key != nil {
 		return img, err
 	}
 	disk, err := o.openDisk()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func (o *opener) stack(img *openedImage) (*stack, error) {
 	var failed error
 	where := o.where
 	where.Wrap = func(s store.Store, from open.Origin) store.Store {
+		img.key = cmp.Or(img.key, from.Key)
 		q := o.queue(s, from)
 		if !from.Remote {
 			here = append(here, q)
@@ -116,8 +118,9 @@ func (o *opener) behindDisk(img *openedImage, st *stack, s store.Store, from ope
 	if err != nil || disk == nil {
 		return s, err
 	}
-	st.kept, st.room = disk, disk.Room
-	return store.Cache(gated(disk, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
+	near := disk.Under(from.Key)
+	st.kept, st.room = alsoIn(st.kept, near), disk.Room
+	return store.Cache(gated(near, &img.caches.disk, func() bool { return img.once || img.shut.Load() || img.materialised() }), s, o.log), nil
 }
 
 // renewNamed is how old a chunk in the store of --cache may be before a read
@@ -126,13 +129,24 @@ func (o *opener) behindDisk(img *openedImage, st *stack, s store.Store, from ope
 // write an hour.
 const renewNamed = time.Hour
 
-// behindNamed puts the store of --cache in front.
+// alsoIn is kept and one more.
+func alsoIn(kept, more store.Store) store.Store {
+	if kept == nil || kept == more {
+		return more
+	}
+	return keepers{kept, more}
+}
+
+// behindNamed puts the store of --cache in front. What is encrypted in one of the
+// others is never kept in another way: all that goes into this one is encrypted
+// then.
 func (o *opener) behindNamed(img *openedImage, st *stack) error {
 	if o.opt.cache == "" {
 		return nil
 	}
 	where := o.where
 	where.Renew = renewNamed
+	where.Form.Key = cmp.Or(img.key, where.Form.Key)
 	near, err := open.Writer(o.opt.cache, where)
 	if err != nil {
 		return err

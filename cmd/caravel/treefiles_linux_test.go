@@ -46,7 +46,7 @@ func filesIn(t *testing.T, dir string) (files *treeFiles, data []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := o.placeOnDisk()
+	disk, err := o.placeOnDisk(src)
 	if err != nil {
 		t.Fatal(err)
 	}

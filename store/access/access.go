@@ -12,6 +12,7 @@ package access
 
 import (
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	nethttp "net/http"
 	"net/url"
@@ -86,6 +87,11 @@ func (a *Access) Adjust(at open.Place, opt open.Options) (open.Options, error) {
 	if s.Uncompressed && !a.opt.Packs {
 		opt.Form.Compression, opt.Form.Level = store.None, 0
 	}
+	if s.Encryption {
+		if opt.Form.Key, err = keyOf(s); err != nil {
+			return opt, err
+		}
+	}
 	if s.ErrorRetry != nil {
 		opt.Tries = max(*s.ErrorRetry, 1)
 	}
@@ -98,6 +104,21 @@ func (a *Access) Adjust(at open.Place, opt open.Options) (open.Options, error) {
 	}
 	opt.Limits = opt.Limits.With(a.limits(at.Location, s))
 	return opt, a.adjustHTTP(&opt.HTTP, at.Location, s)
+}
+
+// keyOf is the key that chunks are encrypted with.
+func keyOf(s config.Settings) (*store.Key, error) {
+	if s.EncryptionKey == "" {
+		return nil, errors.New("encryption: no encryption-key is configured, and $DESYNC_ENCRYPTION_KEY is not set")
+	}
+	cipher := store.XChaCha20Poly1305
+	if s.EncryptionAlgorithm != "" {
+		var err error
+		if cipher, err = store.ParseCipher(s.EncryptionAlgorithm); err != nil {
+			return nil, err
+		}
+	}
+	return store.ParseKey(cipher, s.EncryptionKey)
 }
 
 // Fetch is how a store at a location is asked for chunks, made of how all are.

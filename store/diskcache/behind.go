@@ -3,7 +3,6 @@ package diskcache
 import (
 	"context"
 
-	"caravel/chunker"
 	"caravel/store"
 )
 
@@ -21,8 +20,14 @@ type waiting struct {
 
 // Put keeps the chunk, soon: it waits for its turn, not for the disk. Sync waits
 // for that. Where the directory cannot be written (a full disk), Put does nothing
-// and the log says so once.
-func (c *Cache) Put(ctx context.Context, chunk *store.Chunk) error {
+// and the log says so once. A chunk that came encrypted is not kept: that is for
+// Under.
+func (c *Cache) Put(ctx context.Context, chunk *store.Chunk) error { return c.put(ctx, chunk, nil) }
+
+func (c *Cache) put(ctx context.Context, chunk *store.Chunk, key *store.Key) error {
+	if !key.Same(chunk.Key()) {
+		return nil
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -37,12 +42,17 @@ func (c *Cache) Put(ctx context.Context, chunk *store.Chunk) error {
 	if err := c.waits.Acquire(ctx, size); err != nil {
 		return context.Cause(ctx)
 	}
-	return c.enqueue(chunk, size)
+	return c.enqueue(chunk, size, key)
 }
 
 // Keep is Put for those who do not wait: if too much waits for the disk already,
 // the chunk is not kept.
-func (c *Cache) Keep(chunk *store.Chunk) error {
+func (c *Cache) Keep(chunk *store.Chunk) error { return c.keep(chunk, nil) }
+
+func (c *Cache) keep(chunk *store.Chunk, key *store.Key) error {
+	if !key.Same(chunk.Key()) {
+		return nil
+	}
 	if err := chunk.Verify(); err != nil {
 		return err
 	}
@@ -51,7 +61,7 @@ func (c *Cache) Keep(chunk *store.Chunk) error {
 		c.lost.Add(1)
 		return nil
 	}
-	if err := c.enqueue(chunk, size); err != errClosed { // whoever still reads need not know
+	if err := c.enqueue(chunk, size, key); err != errClosed { // whoever still reads need not know
 		return err
 	}
 	return nil
@@ -70,12 +80,16 @@ func takes(chunk *store.Chunk) (size int64) {
 // enqueue copies the chunk's bytes and has them written. A copy costs a
 // twentieth of the writing; it leaves the chunk, and whatever else it holds, to
 // its owner.
-func (c *Cache) enqueue(chunk *store.Chunk, size int64) error {
+func (c *Cache) enqueue(chunk *store.Chunk, size int64, key *store.Key) error {
 	w := waiting{size: size}
+	at := slot{chunk.ID(), key}
 	err := chunk.AsCame(func(b []byte, packed bool) error {
 		form := byte(plainForm)
 		if packed {
 			form = packedForm
+		}
+		if at.key != nil {
+			form |= sealedForm
 		}
 		w.content, w.free = store.Buffer(headSize + len(b))
 		copy(w.content, head(form))
@@ -86,13 +100,12 @@ func (c *Cache) enqueue(chunk *store.Chunk, size int64) error {
 		c.waits.Release(size)
 		return err
 	}
-	id := chunk.ID()
 	c.mu.Lock()
-	_, twice := c.pending[id]
+	_, twice := c.pending[at]
 	closed := c.closed
 	if !twice && !closed {
-		c.pending[id] = w
-		c.queue = append(c.queue, id)
+		c.pending[at] = w
+		c.queue = append(c.queue, at)
 		if !c.writing {
 			c.writing = true
 			c.work.Go(c.writeQueue)
@@ -109,17 +122,17 @@ func (c *Cache) enqueue(chunk *store.Chunk, size int64) error {
 	return nil
 }
 
-// waiting is the chunk if it waits for the disk, else nil.
-func (c *Cache) waiting(want store.Want) *store.Chunk {
+// waiting is the chunk of a slot if it waits for the disk, else nil.
+func (c *Cache) waiting(want store.Want, at slot) *store.Chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w, ok := c.pending[want.ID]
+	w, ok := c.pending[at]
 	if !ok {
 		return nil
 	}
 	b, free := store.Buffer(len(w.content))
 	copy(b, w.content)
-	chunk, err := opened(want, c.locate(chunkName(want.ID)), b, free)
+	chunk, err := opened(want, at.key, c.locate(at.name()), b, free)
 	if err != nil {
 		free()
 		return nil
@@ -137,22 +150,22 @@ func (c *Cache) writeQueue() {
 			c.mu.Unlock()
 			return
 		}
-		id := c.queue[0]
+		at := c.queue[0]
 		c.queue = c.queue[1:]
-		w := c.pending[id]
+		w := c.pending[at]
 		c.mu.Unlock()
 
-		c.writeChunk(id, w.content)
+		c.writeChunk(at, w.content)
 
 		c.mu.Lock()
-		delete(c.pending, id)
+		delete(c.pending, at)
 		c.mu.Unlock()
 		w.free()
 		c.waits.Release(w.size)
 	}
 }
 
-func (c *Cache) writeChunk(id chunker.ID, content []byte) {
+func (c *Cache) writeChunk(at slot, content []byte) {
 	if c.outage.down() {
 		c.lost.Add(1)
 		return
@@ -162,7 +175,7 @@ func (c *Cache) writeChunk(id chunker.ID, content []byte) {
 		if full = !c.chargeSoon(p, onDisk(len(content))); full {
 			return nil
 		}
-		grown, err := p.write(chunkName(id), content)
+		grown, err := p.write(at.name(), content)
 		c.ledger.refund(onDisk(len(content)) - grown)
 		return err
 	})
@@ -172,11 +185,11 @@ func (c *Cache) writeChunk(id chunker.ID, content []byte) {
 		return
 	case blocked(err):
 		c.lost.Add(1)
-		c.log.Debug("not kept", "chunk", id, "err", failed(c.locate(chunkName(id)), err))
+		c.log.Debug("not kept", "chunk", at.id, "err", failed(c.locate(at.name()), err))
 		return
 	case err != nil:
 		c.lost.Add(1)
-		err = failed(c.locate(chunkName(id)), err)
+		err = failed(c.locate(at.name()), err)
 	default:
 		c.kept.Add(1)
 	}

@@ -24,21 +24,45 @@ const (
 const (
 	plainForm  = 0
 	packedForm = 1 // the bytes say themselves how
+	sealedForm = 2 // added to one of the others: encrypted
 )
+
+// A slot is what is kept of a chunk: as it is, or encrypted with a key. The file
+// that it lies in is named for both.
+type slot struct {
+	id  chunker.ID
+	key *store.Key // nil: as it is
+}
+
+func (s slot) name() name {
+	text := s.id.String()
+	n := name{chunkRoom, text[:2], text}
+	if s.key != nil {
+		n.file += "." + s.key.String()
+	}
+	return n
+}
+
+// limit is the most bytes that the file may have if the chunk has size.
+func (s slot) limit(size int) int { return headSize + (store.Form{Key: s.key}).Limit(size) }
 
 // Get reads a chunk. It counts as a use.
 func (c *Cache) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
+	return c.get(ctx, want, nil)
+}
+
+func (c *Cache) get(ctx context.Context, want store.Want, key *store.Key) (*store.Chunk, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if chunk := c.waiting(want); chunk != nil {
+	at := slot{want.ID, key}
+	if chunk := c.waiting(want, at); chunk != nil {
 		c.hits.Add(1)
 		return chunk, nil
 	}
 	p := c.enter()
 	defer c.leave(p)
-	n := chunkName(want.ID)
-	limit := headSize + (store.Form{}).Limit(want.Size)
+	n, limit := at.name(), at.limit(want.Size)
 	var b []byte
 	var free func()
 	used, err := p.read(n, int64(limit), func(size int) []byte {
@@ -47,7 +71,7 @@ func (c *Cache) Get(ctx context.Context, want store.Want) (*store.Chunk, error) 
 	})
 	var chunk *store.Chunk
 	if err == nil {
-		chunk, err = opened(want, c.locate(n), b, free)
+		chunk, err = opened(want, key, c.locate(n), b, free)
 	}
 	switch {
 	case err == nil:
@@ -77,17 +101,21 @@ const fresh = 10 * time.Minute
 
 func stale(used time.Time) bool { return time.Since(used).Abs() > fresh }
 
-// opened makes a chunk of the content of its file.
-func opened(want store.Want, where string, b []byte, free func()) (*store.Chunk, error) {
+// opened makes a chunk of the content of its file, which key, if not nil, has
+// encrypted.
+func opened(want store.Want, key *store.Key, where string, b []byte, free func()) (*store.Chunk, error) {
 	form, rest, err := parse(b)
+	if err == nil && form&sealedForm != 0 != (key != nil) {
+		err = errors.New("encrypted, or not, where the name says otherwise")
+	}
 	if err != nil {
 		return nil, &store.CorruptError{ID: want.ID, Where: where, Err: err}
 	}
 	compression := store.None
-	if form == packedForm {
+	if form&packedForm != 0 {
 		compression = store.Zstd
 	}
-	return store.NewStored(want, where, compression, rest, free), nil
+	return store.NewSealed(want, where, key, compression, rest, free), nil
 }
 
 func parse(b []byte) (form byte, rest []byte, err error) {
@@ -95,7 +123,7 @@ func parse(b []byte) (form byte, rest []byte, err error) {
 		return 0, nil, errors.New("truncated")
 	}
 	form, rest = b[len(headMagic)], b[headSize:]
-	if !bytes.Equal(b[:headSize], head(form)) || form > packedForm {
+	if !bytes.Equal(b[:headSize], head(form)) || form > sealedForm|packedForm {
 		return 0, nil, fmt.Errorf("no chunk of a cache (starts with %x)", b[:headSize])
 	}
 	return form, rest, nil
@@ -106,18 +134,23 @@ func head(form byte) []byte { return append([]byte(headMagic), form, 0, 0, 0) }
 // Has reports whether Get would find the chunk, as far as its file's length
 // tells. It is no use.
 func (c *Cache) Has(ctx context.Context, want store.Want) (bool, error) {
+	return c.has(ctx, want, nil)
+}
+
+func (c *Cache) has(ctx context.Context, want store.Want, key *store.Key) (bool, error) {
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
+	at := slot{want.ID, key}
 	c.mu.Lock()
-	_, waits := c.pending[want.ID]
+	_, waits := c.pending[at]
 	c.mu.Unlock()
 	if waits {
 		return true, nil
 	}
 	p := c.enter()
 	defer c.leave(p)
-	n := chunkName(want.ID)
+	n := at.name()
 	size, _, err := p.stat(n)
 	switch {
 	case missing(err):
@@ -125,7 +158,7 @@ func (c *Cache) Has(ctx context.Context, want store.Want) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("diskcache: chunk %s: %w in %s", want.ID, err, c.locate(n))
 	}
-	return size > headSize && size <= int64(headSize+(store.Form{}).Limit(want.Size)), nil
+	return size > headSize && size <= int64(at.limit(want.Size)), nil
 }
 
 // The rooms that files lie in.
@@ -143,11 +176,6 @@ type name struct {
 	room   int
 	folder string // "": in the room itself
 	file   string
-}
-
-func chunkName(id chunker.ID) name {
-	text := id.String()
-	return name{chunkRoom, text[:2], text}
 }
 
 // rel is the path below the room.

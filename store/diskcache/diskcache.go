@@ -8,7 +8,8 @@
 //
 // In the directory lie, beside the mark that makes it ours:
 //
-//	chunks/ab/abcd…   a chunk as it came, behind eight bytes that say how
+//	chunks/ab/abcd…   a chunk as it came, behind eight bytes that say how; of one
+//	                  that came encrypted, the name ends in what its key is called
 //	files/…           small files with their digest
 //	images/…          materialised files, which their users write themselves
 //	tmp/…             unfinished files, in a folder that its process has locked
@@ -40,7 +41,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"caravel/chunker"
 	"caravel/store"
 
 	"golang.org/x/sync/semaphore"
@@ -73,10 +73,10 @@ type Cache struct {
 	mu      sync.Mutex // guards what follows
 	place   *place
 	closed  bool
-	pending map[chunker.ID]waiting // chunks that wait for the disk
-	queue   []chunker.ID           // in the order of their coming
-	writing bool                   // a goroutine writes the queue
-	images  map[name]int64         // bytes on disk when last measured
+	pending map[slot]waiting // chunks that wait for the disk
+	queue   []slot           // in the order of their coming
+	writing bool             // a goroutine writes the queue
+	images  map[name]int64   // bytes on disk when last measured
 
 	waits    *semaphore.Weighted // the bytes of pending
 	ledger   ledger
@@ -116,7 +116,7 @@ func Open(dir string, opt Options) (*Cache, error) {
 		budget:  opt.Size,
 		log:     cmp.Or(opt.Log, slog.New(slog.DiscardHandler)),
 		place:   p,
-		pending: make(map[chunker.ID]waiting),
+		pending: make(map[slot]waiting),
 		images:  make(map[name]int64),
 		waits:   semaphore.NewWeighted(maxWaiting),
 		look:    make(chan struct{}, 1),

@@ -47,7 +47,7 @@ func keep(t *testing.T, c *Cache, plain []byte) name {
 	if err := errors.Join(c.Put(t.Context(), chunk), c.Sync(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	return chunkName(id)
+	return slot{id: id}.name()
 }
 
 // old sets when a file was last used.

@@ -123,7 +123,7 @@ func BenchmarkWalk(b *testing.B) {
 	const files = 5000
 	for i := range files {
 		id := chunker.SHA256.Sum(noise(i, 8))
-		if _, err := p.write(chunkName(id), []byte("x")); err != nil {
+		if _, err := p.write(slot{id: id}.name(), []byte("x")); err != nil {
 			b.Fatal(err)
 		}
 	}

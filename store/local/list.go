@@ -25,13 +25,21 @@ func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[string, error] 
 			yield("", fail(store.ErrRefused, "local: %s: prefix %q leads elsewhere", d.dir, prefix))
 			return
 		}
-		d.list(ctx, folder, start, yield)
+		d.list(ctx, folder, start, d.lists, yield)
 	}
 }
 
-// list gives the names below folder, if its own part of the name begins with
-// start. It returns false when it is to be the last.
-func (d *Dir) list(ctx context.Context, folder, start string, yield func(string, error) bool) bool {
+// Unfinished gives the names of what writers have left that were killed, and of
+// what others write at this moment.
+func (d *Dir) Unfinished(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		d.list(ctx, ".", "", func(e fs.DirEntry) bool { return store.Unfinished(e.Name()) && e.Type().IsRegular() }, yield)
+	}
+}
+
+// list gives the names below folder that wanted is for, if its own part of the
+// name begins with start. It returns false when it is to be the last.
+func (d *Dir) list(ctx context.Context, folder, start string, wanted func(fs.DirEntry) bool, yield func(string, error) bool) bool {
 	if ctx.Err() != nil {
 		yield("", context.Cause(ctx))
 		return false
@@ -46,10 +54,10 @@ func (d *Dir) list(ctx context.Context, folder, start string, yield func(string,
 		switch {
 		case !strings.HasPrefix(e.Name(), start):
 		case e.IsDir():
-			if !d.list(ctx, name, "", yield) {
+			if !d.list(ctx, name, "", wanted, yield) {
 				return false
 			}
-		case d.lists(e):
+		case wanted(e):
 			if !yield(name, nil) {
 				return false
 			}

@@ -76,9 +76,10 @@ type Wrap func(s store.Store, o Origin) store.Store
 
 // An Origin is one place where chunks are.
 type Origin struct {
-	Location string // as it was given, without the others of its group
-	Where    string // path or URL, without secrets
-	Remote   bool   // there is a network between
+	Location string     // as it was given, without the others of its group
+	Where    string     // path or URL, without secrets
+	Remote   bool       // there is a network between
+	Key      *store.Key // what its chunks are encrypted with; nil: they are not
 }
 
 // Object opens the folder in which a file lies, and returns the file's name
@@ -130,16 +131,32 @@ func single(location string, opt Options) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c, ok := b.(interface{ Check() error }); ok {
-		if err := c.Check(); err != nil {
-			return nil, err
-		}
+	if err := check(b); err != nil {
+		return nil, err
 	}
 	s := store.Chunks(b, form)
 	if opt.Wrap == nil {
 		return store.Verify(s), nil
 	}
-	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote}), nil
+	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote, Key: form.Key}), nil
+}
+
+// check says whether a backend is there, where it can tell without a request.
+func check(b store.Blobs) error {
+	if c, ok := b.(interface{ Check() error }); ok {
+		return c.Check()
+	}
+	return nil
+}
+
+// Folder opens the backend of a chunk store, for those who look at its objects, and
+// tells the form of the chunks there. A directory must be there.
+func Folder(location string, opt Options) (store.Blobs, store.Form, error) {
+	b, form, _, err := chunks(location, opt)
+	if err == nil {
+		err = check(b)
+	}
+	return b, form, err
 }
 
 // Writer opens a chunk store to write to. A directory is made when the first

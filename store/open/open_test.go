@@ -182,9 +182,9 @@ func TestStore(t *testing.T) {
 			check(t, s, want, "near")
 		}
 	}
-	wantOrigins := []open.Origin{{near, near, false}, {"file://" + near, near, false}, {far, far, true}, {far + "/", far, true},
-		{far + "?key=1", far, true}, {far + ";key=1", far, true},
-		{plain, plain, false}, {near, near, false}, {o.URL() + "/none", o.URL() + "/none", true}, {far, far, true}}
+	wantOrigins := []open.Origin{{near, near, false, nil}, {"file://" + near, near, false, nil}, {far, far, true, nil}, {far + "/", far, true, nil},
+		{far + "?key=1", far, true, nil}, {far + ";key=1", far, true, nil},
+		{plain, plain, false, nil}, {near, near, false, nil}, {o.URL() + "/none", o.URL() + "/none", true, nil}, {far, far, true, nil}}
 	if fmt.Sprint(origins) != fmt.Sprint(wantOrigins) {
 		t.Errorf("wrapped %v, want %v", origins, wantOrigins)
 	}
