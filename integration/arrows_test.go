@@ -15,6 +15,7 @@ import (
 // that is not named here, or an import that is not listed, fails the test.
 var below = map[string][]string{
 	"chunker":           {},
+	"castp":             {"chunker"},
 	"feature":           {"chunker"},
 	"index":             {"chunker", "feature"},
 	"store":             {"chunker"},
