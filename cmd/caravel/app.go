@@ -30,6 +30,8 @@ func commands() []*cli.Command {
 		catCommand(),
 		listChunksCommand(),
 		nbdServerCommand(),
+		pullCommand(),
+		pushCommand(),
 		profileCommand(),
 		treeCommand(),
 		demoCommand(),

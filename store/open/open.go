@@ -1,9 +1,10 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http or https), or - for standard input
+// A location is a path, a URL (file, http, https or ssh), or - for standard input
 // where something is read once, from start to end. Like casync, it takes
 // host:path for a place reached over ssh: write ./host:path for a file of that
-// name. Several stores that are copies of one another are joined by |.
+// name. What other URLs lead to, casync's helper programs find, if there are some:
+// casync-SCHEME in $CASYNC_PROTOCOL_PATH. Several stores that are copies of one another are joined by |.
 //
 //	index, err := open.Read(ctx, "https://example.com/disk.caibx", 1<<30, open.Options{})
 //	chunks, err := open.Store(open.DefaultStore("https://example.com/disk.caibx"), open.Options{})
@@ -56,11 +57,8 @@ type Origin struct {
 // Object opens the folder in which a file lies, and returns the file's name
 // there.
 func Object(location string, opt Options) (b store.Blobs, name string, err error) {
-	s, err := schemeOf(location)
+	s, opt, err := kindOf(location, opt)
 	if err != nil {
-		return nil, "", err
-	}
-	if opt, err = opt.at(location); err != nil {
 		return nil, "", err
 	}
 	return s.object(location, opt)
@@ -95,20 +93,39 @@ func Store(location string, opt Options) (store.Store, error) {
 
 // single opens one store.
 func single(location string, opt Options) (store.Store, error) {
-	b, form, remote, err := chunks(location, opt)
+	k, opt, err := kindOf(location, opt)
 	if err != nil {
 		return nil, err
 	}
-	if c, ok := b.(interface{ Check() error }); ok {
-		if err := c.Check(); err != nil {
-			return nil, err
-		}
+	s, where, err := k.reading(location, opt)
+	if err != nil {
+		return nil, err
 	}
-	s := store.Chunks(b, form)
 	if opt.Wrap == nil {
 		return store.Verify(s), nil
 	}
-	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote}), nil
+	return opt.Wrap(s, Origin{Location: location, Where: where, Remote: k.remote}), nil
+}
+
+// reading opens a store to read from.
+func (s scheme) reading(location string, opt Options) (chunks store.Store, where string, err error) {
+	if s.chunks != nil {
+		c, err := s.chunks(location, opt)
+		if err != nil {
+			return nil, "", err
+		}
+		return c, c.String(), nil
+	}
+	b, err := s.folder(location, opt)
+	if err != nil {
+		return nil, "", err
+	}
+	if c, ok := b.(interface{ Check() error }); ok {
+		if err := c.Check(); err != nil {
+			return nil, "", err
+		}
+	}
+	return store.Chunks(b, s.form(opt)), b.String(), nil
 }
 
 // Writer opens a chunk store to write to. A directory is made when the first
@@ -117,28 +134,39 @@ func Writer(location string, opt Options) (store.Writer, error) {
 	if strings.Contains(location, "|") {
 		return nil, errors.New("open: a group of stores (joined by |) cannot be written to; name one of them")
 	}
-	b, form, _, err := chunks(location, opt)
+	s, opt, err := kindOf(location, opt)
 	if err != nil {
 		return nil, err
 	}
-	return store.Writable(b, form)
+	if s.chunks != nil {
+		c, err := s.chunks(location, opt)
+		if err != nil {
+			return nil, err
+		}
+		return c.Writer(), nil
+	}
+	b, err := s.folder(location, opt)
+	if err != nil {
+		return nil, err
+	}
+	return store.Writable(b, s.form(opt))
 }
 
-// chunks opens the backend of a chunk store.
-func chunks(location string, opt Options) (b store.Blobs, form store.Form, remote bool, err error) {
+// kindOf is the kind of a location, and the options for it.
+func kindOf(location string, opt Options) (scheme, Options, error) {
 	s, err := schemeOf(location)
 	if err != nil {
-		return nil, store.Form{}, false, err
+		return scheme{}, opt, err
 	}
-	if opt, err = opt.at(location); err != nil {
-		return nil, store.Form{}, false, err
-	}
-	if b, err = s.folder(location, opt); err != nil {
-		return nil, store.Form{}, false, err
-	}
-	form = opt.Form
-	form.Either = form.Either || !s.remote // over a network a second name costs a round trip
-	return b, form, s.remote, nil
+	opt, err = opt.at(location)
+	return s, opt, err
+}
+
+// form is how chunks lie in a folder.
+func (s scheme) form(opt Options) store.Form {
+	f := opt.Form
+	f.Either = f.Either || !s.remote // over a network a second name costs a round trip
+	return f
 }
 
 // Reader reads a file whole, from its start: a path (of a pipe or a device too),
