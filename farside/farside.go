@@ -36,14 +36,20 @@ type wire struct {
 
 func newWire(w io.Writer) *wire { return &wire{w: castp.NewWriter(w)} }
 
-// say writes a message, and sends it if nothing follows soon.
-func (w *wire) say(flush bool, message func(w *castp.Writer) error) error {
+// say writes a message and sends it.
+func (w *wire) say(message func(w *castp.Writer) error) error {
+	return w.sayIf(func() bool { return true }, message)
+}
+
+// sayIf writes a message, and sends it and those before it if then nothing follows
+// soon, which last tells.
+func (w *wire) sayIf(last func() bool, message func(w *castp.Writer) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = message(w.w)
 	}
-	if w.err == nil && flush {
+	if w.err == nil && last() {
 		w.err = w.w.Flush()
 	}
 	if w.err != nil {
@@ -57,7 +63,7 @@ var errGone = errors.New("farside: the other side has gone")
 
 // abort tells the other side why it gets no more.
 func (w *wire) abort(err error) {
-	_ = w.say(true, func(w *castp.Writer) error { return w.Abort(errno(err), err.Error()) }) // it may be gone
+	_ = w.say(func(w *castp.Writer) error { return w.Abort(errno(err), err.Error()) }) // it may be gone
 }
 
 // errno is Linux's number for what casync knows nothing better of.
@@ -80,7 +86,7 @@ func Refuse(out io.Writer, err error) { newWire(out).abort(err) }
 // greet says HELLO and hears the other side's. A side that ends without a word has
 // changed its mind: then the error is io.EOF.
 func greet(w *wire, r *castp.Reader, ours castp.Flags) (theirs castp.Flags, err error) {
-	if err := w.say(true, func(w *castp.Writer) error { return w.Hello(ours) }); err != nil {
+	if err := w.say(func(w *castp.Writer) error { return w.Hello(ours) }); err != nil {
 		return 0, err
 	}
 	m, err := r.Next()

@@ -118,11 +118,11 @@ func sendFile(w *wire, from io.Reader, piece, end castp.Type) error {
 	buf := make([]byte, castp.Piece)
 	for {
 		n, err := io.ReadFull(from, buf)
-		if err := w.say(false, func(w *castp.Writer) error { return w.File(piece, buf[:n]) }); err != nil {
+		if err := w.say(func(w *castp.Writer) error { return w.File(piece, buf[:n]) }); err != nil {
 			return err
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return w.say(true, func(w *castp.Writer) error { return w.Bare(end) })
+			return w.say(func(w *castp.Writer) error { return w.Bare(end) })
 		}
 		if err != nil {
 			return err
@@ -133,11 +133,11 @@ func sendFile(w *wire, from io.Reader, piece, end castp.Type) error {
 // answer gives one chunk after the other.
 func (p Pull) answer(ctx context.Context, w *wire, q *queue) error {
 	for {
-		id, more, ok := q.next()
+		id, ok := q.next()
 		if !ok {
 			return nil
 		}
-		if err := p.give(ctx, w, id, !more); err != nil {
+		if err := p.give(ctx, w, id, q.idle); err != nil {
 			return err
 		}
 	}
@@ -146,18 +146,18 @@ func (p Pull) answer(ctx context.Context, w *wire, q *queue) error {
 // give sends a chunk, or that it is missing. One that is there and damaged is sent as
 // it is, for the other side to find out; one that cannot be read or sent at all counts
 // as missing, so that it is looked for elsewhere.
-func (p Pull) give(ctx context.Context, w *wire, id chunker.ID, flush bool) error {
+func (p Pull) give(ctx context.Context, w *wire, id chunker.ID, last func() bool) error {
 	c := p.find(ctx, id)
 	if c == nil {
-		return w.say(flush, func(w *castp.Writer) error { return w.Missing(id) })
+		return w.sayIf(last, func(w *castp.Writer) error { return w.Missing(id) })
 	}
 	defer c.Release()
 	send := func(b []byte) error {
 		if len(b) < 1 || len(b) > castp.MaxChunk {
 			p.Log.Warn("a chunk cannot be sent", "chunk", id, "size", len(b))
-			return w.say(flush, func(w *castp.Writer) error { return w.Missing(id) })
+			return w.sayIf(last, func(w *castp.Writer) error { return w.Missing(id) })
 		}
-		return w.say(flush, func(w *castp.Writer) error { return w.Chunk(id, true, b) })
+		return w.sayIf(last, func(w *castp.Writer) error { return w.Chunk(id, true, b) })
 	}
 	plain := false
 	err := c.AsCame(func(b []byte, packed bool) error {

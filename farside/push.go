@@ -41,7 +41,7 @@ func (p Push) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 	}
 	if err == nil {
-		return t.wire.say(true, func(w *castp.Writer) error { return w.Bare(castp.Goodbye) })
+		return t.wire.say(func(w *castp.Writer) error { return w.Bare(castp.Goodbye) })
 	}
 	if !errors.Is(err, errLeft) {
 		t.wire.abort(err)
@@ -180,7 +180,7 @@ func (t *taking) has(ctx context.Context, want store.Want) (bool, error) {
 func (t *taking) request() error {
 	const most = 2000 // of which the message is near 64 KiB, as casync's
 	for ids := range slices.Chunk(t.toAsk, most) {
-		if err := t.wire.say(true, func(w *castp.Writer) error { return w.Request(false, ids...) }); err != nil {
+		if err := t.wire.say(func(w *castp.Writer) error { return w.Request(false, ids...) }); err != nil {
 			return err
 		}
 	}

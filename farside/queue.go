@@ -49,34 +49,42 @@ func (q *queue) add(ids []chunker.ID, urgent bool) {
 	q.change.Broadcast()
 }
 
-// next takes a chunk out, and waits for one. more is true if others wait behind it.
-func (q *queue) next() (id chunker.ID, more, ok bool) {
+// next takes a chunk out, and waits for one.
+func (q *queue) next() (id chunker.ID, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for !q.closed {
 		if len(q.urgent) > 0 {
 			id, q.urgent = q.urgent[0], q.urgent[1:]
-			return id, q.took(id), true
+			q.took(id)
+			return id, true
 		}
 		if len(q.others) > 0 {
 			id, q.others = q.others[0], q.others[1:]
 			if urgent, there := q.queued[id]; !there || urgent {
 				continue // it was moved
 			}
-			return id, q.took(id), true
+			q.took(id)
+			return id, true
 		}
 		q.change.Wait()
 	}
-	return id, false, false
+	return id, false
 }
 
 // took forgets a chunk, for a caller that holds the lock.
-func (q *queue) took(id chunker.ID) (more bool) {
+func (q *queue) took(id chunker.ID) {
 	delete(q.queued, id)
 	if len(q.queued) == waiting {
 		q.change.Broadcast()
 	}
-	return len(q.queued) > 0
+}
+
+// idle reports whether nothing waits.
+func (q *queue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queued) == 0
 }
 
 // close ends the waiting.

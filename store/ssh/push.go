@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -37,7 +38,7 @@ type pusher struct {
 	room   *semaphore.Weighted
 
 	mu      sync.Mutex // guards what follows
-	known   map[chunker.ID]bool
+	known   map[chunker.ID]known
 	rows    []*row      // not sent yet
 	waiting []*row      // sent, and not settled, in their order
 	probe   *chunker.ID // names no chunk; nil: none is under way
@@ -50,12 +51,21 @@ type pusher struct {
 	put, sent, stored int
 }
 
+// known is what is known of a chunk.
+type known uint8
+
+const (
+	unknown known = iota
+	wanted        // the far side has asked for it
+	there         // it has not
+	sent          // by this session
+)
+
 // A row is a question.
 type row struct {
 	id      chunker.ID
 	size    int
-	probes  bool          // a chunk that is nowhere
-	there   bool          // once settled
+	probes  bool          // nothing but when it is settled
 	settled chan struct{} // closed when that is known
 }
 
@@ -77,7 +87,7 @@ func (s *Store) push(ctx context.Context, d chunker.Digest) (*pusher, error) {
 			return nil, p.err
 		}
 	}
-	p := &pusher{digest: d, room: semaphore.NewWeighted(sending), known: map[chunker.ID]bool{}}
+	p := &pusher{digest: d, room: semaphore.NewWeighted(sending), known: map[chunker.ID]known{}}
 	p.handle = p.take
 	p.owed = func() bool {
 		p.mu.Lock()
@@ -95,7 +105,6 @@ func (s *Store) push(ctx context.Context, d chunker.Digest) (*pusher, error) {
 	s.mu.Lock()
 	s.pushers[d] = p
 	s.mu.Unlock()
-	p.ask() // casync takes no chunk before it has asked for one
 	return p, nil
 }
 
@@ -108,21 +117,23 @@ func (p *pusher) lost() bool {
 }
 
 // has asks whether a chunk is there.
-func (p *pusher) has(ctx context.Context, id chunker.ID, size int) (bool, error) {
+func (p *pusher) has(ctx context.Context, id chunker.ID, size int) (known, error) {
 	p.use()
 	p.mu.Lock()
-	if there, ok := p.known[id]; ok {
+	if k := p.known[id]; k != unknown {
 		p.mu.Unlock()
-		return there, nil
+		return k, nil
 	}
 	r := &row{id: id, size: max(size, 1), settled: make(chan struct{})}
 	p.rows = append(p.rows, r)
 	p.mu.Unlock()
 	p.ask()
 	if err := p.await(ctx, r); err != nil {
-		return false, err
+		return unknown, err
 	}
-	return r.there, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known[id], nil
 }
 
 // settle returns when all chunks that were sent have been stored.
@@ -177,11 +188,18 @@ func (p *pusher) sendChunk(ctx context.Context, c *store.Chunk) error {
 	if err := p.room.Acquire(ctx, int64(size)); err != nil {
 		return context.Cause(ctx)
 	}
-	c.Retain()
 	p.mu.Lock()
-	p.known[c.ID()] = true
-	p.put++
+	first := p.known[c.ID()] != sent
+	if first {
+		p.known[c.ID()] = sent
+		p.put++
+	}
 	p.mu.Unlock()
+	if !first { // somebody else was faster
+		p.room.Release(int64(size))
+		return nil
+	}
+	c.Retain()
 	p.send(func(w *castp.Writer) error {
 		defer p.room.Release(int64(size))
 		defer c.Release()
@@ -272,10 +290,8 @@ func (p *pusher) take(m castp.Message, _ *castp.Reader) error {
 // wanted notes that a chunk is not there, for a caller that holds the lock.
 func (p *pusher) wanted(id chunker.ID) {
 	for _, r := range p.waiting {
-		if r.id == id && !r.probes {
-			if _, ok := p.known[id]; !ok {
-				p.known[id] = false
-			}
+		if r.id == id && !r.probes && p.known[id] == unknown {
+			p.known[id] = wanted
 		}
 	}
 }
@@ -283,11 +299,8 @@ func (p *pusher) wanted(id chunker.ID) {
 // back settles all before the probe, for a caller that holds the lock.
 func (p *pusher) back() {
 	for _, r := range p.waiting {
-		if !r.probes {
-			if _, ok := p.known[r.id]; !ok {
-				p.known[r.id] = true // it was not asked for
-			}
-			r.there = p.known[r.id]
+		if !r.probes && p.known[r.id] == unknown {
+			p.known[r.id] = there
 		}
 		close(r.settled)
 	}
@@ -318,11 +331,13 @@ func (w writer) Has(ctx context.Context, want store.Want) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return p.has(ctx, want.ID, want.Size)
+	k, err := p.has(ctx, want.ID, want.Size)
+	return k == there || k == sent, err
 }
 
-// Put sends a chunk. An error of storing it may be that of a later call, of Sync at
-// the latest.
+// Put sends a chunk, if the far side has none. An error of storing it may be that of a
+// later call, of Sync at the latest. That of a chunk that is there and damaged matches
+// store.ErrRefused: it cannot be replaced.
 func (w writer) Put(ctx context.Context, c *store.Chunk) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -334,7 +349,33 @@ func (w writer) Put(ctx context.Context, c *store.Chunk) error {
 	if err != nil {
 		return err
 	}
+	plain, err := c.Plain()
+	if err != nil {
+		return err
+	}
+	k, err := p.has(ctx, c.ID(), len(plain))
+	switch {
+	case err != nil:
+		return err
+	case k == there:
+		return w.check(ctx, store.Want{ID: c.ID(), Size: len(plain), Digest: c.Digest()})
+	case k == sent:
+		return nil
+	}
 	return p.sendChunk(ctx, c)
+}
+
+// check says whether a chunk is there as it should be.
+func (w writer) check(ctx context.Context, want store.Want) error {
+	c, err := store.Verify(w.s).Get(ctx, want)
+	if errors.Is(err, store.ErrCorrupt) {
+		return refused(w.String(), "%v, and casync's protocol cannot replace it; remove it there", err)
+	}
+	if err != nil {
+		return err
+	}
+	c.Release()
+	return nil
 }
 
 // settle returns when all that was put has been stored.
