@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"caravel/chunker"
 )
 
 // busy is how many requests a session has under way before another one is begun.
@@ -31,9 +33,10 @@ type dialing struct {
 	err    error
 }
 
-// pick finds the session that has the least to do, or begins one.
-func (p *pool) pick(ctx context.Context) (*puller, error) {
-	best, d, err := p.choose()
+// pick finds the session that has the least to do and can be asked for a chunk, or
+// begins one.
+func (p *pool) pick(ctx context.Context, id chunker.ID) (*puller, error) {
+	best, d, err := p.choose(id)
 	if best != nil || err != nil {
 		return best, err
 	}
@@ -46,7 +49,7 @@ func (p *pool) pick(ctx context.Context) (*puller, error) {
 }
 
 // choose is pick without waiting: it returns a session, or the dialing to wait for.
-func (p *pool) choose() (*puller, *dialing, error) {
+func (p *pool) choose(id chunker.ID) (*puller, *dialing, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -54,13 +57,22 @@ func (p *pool) choose() (*puller, *dialing, error) {
 	}
 	p.sessions = slices.DeleteFunc(p.sessions, func(s *puller) bool { return s.over() })
 	var best *puller
-	load := 0
+	load, count := 0, 0
 	for _, s := range p.sessions {
-		if n := s.load(); best == nil || n < load {
+		if s.retired.Load() {
+			continue
+		}
+		count++
+		if n := s.load(); s.gives(id) && (best == nil || n < load) {
 			best, load = s, n
 		}
 	}
-	more := best == nil || load >= busy && len(p.sessions) < p.most && !p.enough
+	if best == nil && count >= p.most { // all have been asked, so others take their place
+		for _, s := range p.sessions {
+			s.retired.Store(true)
+		}
+	}
+	more := best == nil || load >= busy && count < p.most && !p.enough
 	if more && p.dialing == nil {
 		p.dialing = p.dial()
 	}

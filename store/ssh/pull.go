@@ -2,6 +2,7 @@ package ssh
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,11 @@ type puller struct {
 	mu    sync.Mutex // guards what follows
 	asked map[chunker.ID][]*answer
 	count int // of answers that somebody waits for
+
+	had     map[chunker.ID]bool // was asked for, in a session that may not answer again
+	probe   chunker.ID          // is nowhere
+	probed  int                 // how often that was answered
+	repeats bool                // it answers as often as it is asked
 }
 
 // An answer is what one caller waits for.
@@ -32,14 +38,42 @@ type answer struct {
 
 // pull begins a session for the store's chunks.
 func (s *Store) pull(ctx context.Context) (*puller, error) {
-	p := &puller{asked: map[chunker.ID][]*answer{}}
+	p := &puller{asked: map[chunker.ID][]*answer{}, had: map[chunker.ID]bool{}}
 	p.handle = p.take
 	p.owed = func() bool { return p.load() > 0 }
 	c := call{place: s.place, verb: "pull", args: []string{"-", "-", s.place.path}, wants: castp.PullChunks}
 	if err := p.begin(ctx, c, s.opt); err != nil {
 		return nil, err
 	}
+	if s.place.scheme == "" { // a helper program would ask a server
+		_, _ = rand.Read(p.probe[:]) // never fails
+		p.send(p.ask(false, p.probe))
+	}
 	return p, nil
+}
+
+// ask is the job of asking for a chunk.
+func (p *puller) ask(urgent bool, id chunker.ID) func(w *castp.Writer) error {
+	return func(w *castp.Writer) error { return w.Request(urgent, id) }
+}
+
+// gives reports whether the session answers who asks for a chunk now.
+func (p *puller) gives(id chunker.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, flying := p.asked[id]
+	return flying || !p.had[id]
+}
+
+// answered notes that the probe was, and asks again after the first time.
+func (p *puller) answered() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.probed++; p.probed == 1 {
+		p.send(p.ask(false, p.probe))
+		return
+	}
+	p.repeats, p.had = true, nil
 }
 
 // load is how many chunks are under way, those included that nobody waits for any
@@ -57,11 +91,18 @@ func (p *puller) get(ctx context.Context, want store.Want) (*store.Chunk, error)
 	p.use()
 	p.mu.Lock()
 	others, flying := p.asked[want.ID]
+	if !flying && p.had[want.ID] { // since it was picked
+		p.mu.Unlock()
+		return nil, errIdle
+	}
+	if !p.repeats {
+		p.had[want.ID] = true
+	}
 	p.asked[want.ID] = append(others, a)
 	p.count++
 	p.mu.Unlock()
 	if !flying {
-		p.send(func(w *castp.Writer) error { return w.Request(want.Class == store.Demand, want.ID) })
+		p.send(p.ask(want.Class == store.Demand, want.ID))
 	}
 	select {
 	case <-a.got:
@@ -84,7 +125,8 @@ func (p *puller) get(ctx context.Context, want store.Want) (*store.Chunk, error)
 	return nil, p.err
 }
 
-// errIdle is for who asks on a session that is just being ended for want of use.
+// errIdle is for who has to ask on another session: this one is just being ended for
+// want of use, or does not give the chunk again.
 var errIdle = errors.New("idle")
 
 // leave takes an answer out that nobody waits for. What was asked for is still to
@@ -105,6 +147,10 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		return fmt.Errorf("%v, where chunks were asked for", m.Type)
 	}
 	id := m.IDs[0]
+	if m.Type == castp.Missing && id == p.probe {
+		p.answered()
+		return nil
+	}
 	p.mu.Lock()
 	answers, ok := p.asked[id]
 	p.mu.Unlock()

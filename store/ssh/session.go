@@ -33,6 +33,8 @@ type session struct {
 	file   bool        // it is about a file, which may be missing
 	strict bool        // the process must say, by its status, that all went well
 
+	retired atomic.Bool // it ends as soon as nothing is owed
+
 	heard atomic.Int64 // nanoseconds of the clock: when the far side last gave a byte
 	used  atomic.Int64 // and when somebody last wanted something
 
@@ -247,7 +249,7 @@ func (s *session) watch(over <-chan struct{}) {
 			switch {
 			case waiting && since > s.stall:
 				s.fail(fmt.Errorf("no answer in %v", s.stall))
-			case !waiting && now.Sub(used) > s.idle:
+			case !waiting && (s.retired.Load() || now.Sub(used) > s.idle):
 				s.finish()
 			}
 		}

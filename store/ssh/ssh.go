@@ -20,6 +20,11 @@
 // that dies is an error that is worth another try, and the next request begins a new
 // one. Sessions that nobody uses end after a minute.
 //
+// A casync gives a chunk once in a session, and does not even answer who asks for it
+// again (the one in Debian, 2+20201210; a caravel and a desync do). So each session is
+// asked twice for a chunk that is nowhere, to find out; where that is answered once, a
+// chunk is asked for again in another session.
+//
 // # Writing
 //
 // The far side of a push asks for the chunks that an index names and its stores have
@@ -94,7 +99,7 @@ func (s *Store) Get(ctx context.Context, want store.Want) (*store.Chunk, error) 
 		return nil, context.Cause(ctx)
 	}
 	for {
-		p, err := s.pool.pick(ctx)
+		p, err := s.pool.pick(ctx, want.ID)
 		if err != nil {
 			return nil, err
 		}
