@@ -84,14 +84,15 @@ func (s *session) explain(err, exit error) error {
 		status = e.ExitCode()
 	}
 	abort := (*castp.AbortError)(nil)
+	aborted := errors.As(err, &abort)
 	switch {
 	case err == nil && s.strict && exit != nil && !errors.Is(exit, exec.ErrWaitDelay):
 		return fmt.Errorf("ssh: %s: %w%s", s.where, exit, with)
 	case err == nil:
 		return nil
-	case s.file && (errors.As(err, &abort) && abort.Code == enoent || errors.Is(err, errEnded) && strings.Contains(said, "No such file or directory")):
+	case s.file && (aborted && abort.Code == enoent || errors.Is(err, errEnded) && strings.Contains(said, "No such file or directory")):
 		return &failure{fmt.Sprintf("ssh: %s: %v%s", s.where, store.ErrMissing, with), []error{store.ErrMissing, err}}
-	case abort != nil && !s.wasReady():
+	case aborted && !s.wasReady():
 		return refused(s.where, "%v%s", err, with)
 	case !errors.Is(err, errEnded):
 		return fmt.Errorf("ssh: %s: %w%s", s.where, err, with)

@@ -189,7 +189,11 @@ func answers(give func(w *castp.Writer, id chunker.ID) error) func(string, strin
 				return nil
 			}
 			for _, id := range m.IDs {
-				err = errors.Join(err, give(w, id))
+				if m.Flags&castp.HighPriority == 0 { // the question whether it answers twice
+					err = errors.Join(err, w.Missing(id))
+				} else {
+					err = errors.Join(err, give(w, id))
+				}
 			}
 			if err := errors.Join(err, w.Flush()); err != nil {
 				return err

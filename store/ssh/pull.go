@@ -158,7 +158,7 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		return fmt.Errorf("%v for chunk %v, which was not asked for", m.Type, id)
 	}
 	if m.Type == castp.Missing {
-		p.deliver(id, func(a *answer) { a.err = &store.MissingError{ID: id, Where: p.where} })
+		p.deliver(id, func(a *answer, _ bool) { a.err = &store.MissingError{ID: id, Where: p.where} })
 		return nil
 	}
 	f := store.Form{}
@@ -170,7 +170,7 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		limit = max(limit, f.Limit(a.want.Size))
 	}
 	if m.Size > limit { // the next message is read without it
-		p.deliver(id, func(a *answer) { a.err = p.tooLong(a, f, m.Size) })
+		p.deliver(id, func(a *answer, _ bool) { a.err = p.tooLong(a, f, m.Size) })
 		return nil
 	}
 	data, free := store.Buffer(m.Size)
@@ -178,44 +178,48 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		free()
 		return err
 	}
-	left := free // nil once an answer has the buffer
-	p.deliver(id, func(a *answer) {
-		if p.give(a, f, data, left); a.err == nil {
-			left = nil
+	kept := false
+	p.deliver(id, func(a *answer, last bool) {
+		if last {
+			kept = p.give(a, f, data, free)
+		} else {
+			p.give(a, f, data, nil)
 		}
 	})
-	if left != nil {
-		left()
+	if !kept {
+		free()
 	}
 	return nil
 }
 
 // deliver ends the waiting for a chunk.
-func (p *puller) deliver(id chunker.ID, answer func(a *answer)) {
+func (p *puller) deliver(id chunker.ID, answer func(a *answer, last bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, a := range p.asked[id] {
-		answer(a)
+	for i, a := range p.asked[id] {
+		answer(a, i == len(p.asked[id])-1)
 		close(a.got)
 		p.count--
 	}
 	delete(p.asked, id)
 }
 
-// give makes an answer of the bytes that came. free is nil if they are another's:
-// then they are copied.
-func (p *puller) give(a *answer, f store.Form, data []byte, free func()) {
+// give makes an answer of the bytes that came, and reports whether it has kept them.
+// free is nil if others are still to have them: then they are copied.
+func (p *puller) give(a *answer, f store.Form, data []byte, free func()) bool {
 	if len(data) > f.Limit(a.want.Size) {
 		a.err = p.tooLong(a, f, len(data))
-		return
+		return false
 	}
-	if free == nil {
+	kept := free != nil
+	if !kept {
 		var own []byte
 		own, free = store.Buffer(len(data))
 		copy(own, data)
 		data = own
 	}
 	a.c = store.NewStored(a.want, p.where, f.Compression, data, free)
+	return kept
 }
 
 func (p *puller) tooLong(a *answer, f store.Form, size int) error {

@@ -131,15 +131,18 @@ func (s *session) read(wants castp.Flags) error {
 		if m.Type == castp.Abort {
 			return &castp.AbortError{Code: m.Code, Text: m.Text}
 		}
-		if err := s.handle(m, r); err != nil {
-			if err == io.EOF {
-				return nil
-			}
-			return err
+		if err = s.handle(m, r); err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			break
 		}
 	}
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		return s.ended()
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errEnded
 	}
 	return err
 }
