@@ -71,7 +71,7 @@ func TestSSHStore(t *testing.T) {
 				t.Errorf("made again: %s", again)
 			}
 			must(t, caravel, "make", "--progress=none", tree, f.tree)
-			must(t, caravel, "make", "--progress=none", "far:"+place+"/tree.catar", f.tree)
+			must(t, caravel, "make", "--progress=none", filepath.Join(place, "tree.catar"), f.tree)
 			if want := must(t, caravel, "digest", f.disk); made != want {
 				t.Errorf("made %s, want %s", made, want)
 			}

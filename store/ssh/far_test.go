@@ -47,6 +47,7 @@ func behave(t *testing.T, how string) {
 		t.Fatal(err)
 	}
 	t.Setenv("FAR_SIDE", "1")
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // else each session would end a second late
 	t.Setenv("CASYNC_SSH_PATH", self)
 	t.Setenv("CASYNC_REMOTE_PATH", how)
 }
