@@ -119,7 +119,7 @@ func TestSSHDevice(t *testing.T) {
 	f := newFarImage(t)
 	index := "far:" + filepath.Join(f.dir, "disk.caibx")
 	must(t, caravel, "make", "--progress=none", index, f.disk)
-	d, device := attached(t, "--driver=loop", index)
+	d, device := attached(t, index)
 	got, err := os.ReadFile(device)
 	if err != nil || !bytes.Equal(got, f.content) {
 		t.Errorf("%d bytes of %d, error %v", len(got), len(f.content), err)
@@ -143,7 +143,7 @@ func TestSSHPeers(t *testing.T) {
 	holdsOnly(t, f.dir, "d.caibx", "default.castr", "disk.img", "t.catar", "tree")
 	must(t, "casync", "extract", "far:"+index, out)
 	f.same(t, out)
-	if r := run(t, "casync", "extract", "far:"+index+".none", out); r.status == 0 || !strings.Contains(r.stderr, "No such file or directory") {
+	if r := run(t, "casync", "extract", "far:"+strings.Replace(index, "d.caibx", "none.caibx", 1), out); r.status == 0 || !strings.Contains(r.stderr, "No such file or directory") {
 		t.Errorf("casync, of an index that is not there: status %d, %s", r.status, r.stderr)
 	}
 	t.Run("desync", func(t *testing.T) {
