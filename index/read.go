@@ -14,7 +14,16 @@ import (
 // length, or -1 if that is not known. Memory grows with the rows that arrive,
 // whatever size and the file itself claim.
 func Read(r io.Reader, size int64) (*Index, error) {
-	d := &decoder{r: r, rows: math.MaxInt64, buf: make([]byte, bufferSize(size))}
+	return read(&decoder{r: r, rows: math.MaxInt64, buf: make([]byte, bufferSize(size))}, size)
+}
+
+// Follow is Read for an index that arrives while its image is made: each is called
+// with every row as soon as that is here. Its error ends the reading.
+func Follow(r io.Reader, each func(x *Index, c Chunk) error) (*Index, error) {
+	return read(&decoder{r: r, rows: math.MaxInt64, buf: make([]byte, blockSize), each: each}, -1)
+}
+
+func read(d *decoder, size int64) (*Index, error) {
 	b, err := d.next(headerSize, "header")
 	if err != nil {
 		return nil, err
@@ -28,7 +37,7 @@ func Read(r io.Reader, size int64) (*Index, error) {
 			return nil, err
 		}
 	}
-	if x.rows, err = d.table(x.Params.Max); err != nil {
+	if err := d.table(x); err != nil {
 		return nil, err
 	}
 	if err := d.end(); err != nil {
@@ -91,35 +100,50 @@ type decoder struct {
 	buf  []byte
 	left []byte // the part of buf that nobody has taken
 	err  error  // why there is no more
+
+	each func(x *Index, c Chunk) error // is told of each row; nil: nobody is
 }
 
 // table reads the rows and the tail.
-func (d *decoder) table(maxSize int) ([]row, error) {
-	var rows []row
-	c := rowChecker{max: maxSize}
+func (d *decoder) table(x *Index) error {
+	c := rowChecker{max: x.Params.Max}
 	for {
 		off := d.off
 		b, err := d.some(rowSize, "table")
 		if err != nil {
-			return nil, err
+			return err
 		}
-		n := int(min(int64(len(b)/rowSize), d.rows-int64(len(rows))))
-		rows = grow(rows, n, d.rows)
-		good := c.take(rows[len(rows):len(rows)+n], b)
-		rows = rows[:len(rows)+good]
+		first := len(x.rows)
+		n := int(min(int64(len(b)/rowSize), d.rows-int64(first)))
+		x.rows = grow(x.rows, n, d.rows)
+		good := c.take(x.rows[first:first+n], b)
+		x.rows = x.rows[:first+good]
 		d.skip(good * rowSize)
+		if err := d.tell(x, first); err != nil {
+			return err
+		}
 		if good == n && n > 0 {
 			continue
 		}
 		b = b[good*rowSize:]
 		off += int64(good) * rowSize
 		// No chunk ends at 0, so two zeros can only be meant to be the tail.
-		if int64(len(rows)) < d.rows && (u64(b, 0) != 0 || u64(b, 1) != 0) {
-			return nil, c.refuse(b)
+		if int64(len(x.rows)) < d.rows && (u64(b, 0) != 0 || u64(b, 1) != 0) {
+			return c.refuse(b)
 		}
 		d.skip(tailSize)
-		return rows, expect(b, off, "tail", 0, 0, indexSize, tableBytes(len(rows)), tailMark)
+		return expect(b, off, "tail", 0, 0, indexSize, tableBytes(len(x.rows)), tailMark)
 	}
+}
+
+// tell says which rows have come, from the number first on.
+func (d *decoder) tell(x *Index, first int) error {
+	for i := first; i < len(x.rows) && d.each != nil; i++ {
+		if err := d.each(x, x.Chunk(i)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // grow makes room for n more rows of total; math.MaxInt64 is unknown. If total is

@@ -27,11 +27,17 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
+MaxStartups 100
 Subsystem sftp %[3]s
 `
 
-// sshConf is a client's; 1 is as above.
+// sshConf is a client's, which knows the server as far, too; 1 and 2 are as above.
 const sshConf = `
+Host far
+HostName 127.0.0.1
+HostKeyAlias far
+Port %[2]s
+Host *
 IdentityFile %[1]s/me
 IdentitiesOnly yes
 UserKnownHostsFile %[1]s/known
@@ -88,8 +94,8 @@ func startSSH(t *testing.T, flags ...string) *sshd {
 // client makes what a client needs.
 func (s *sshd) client(t testing.TB) {
 	t.Helper()
-	s.write(t, "known", fmt.Sprintf("[127.0.0.1]:%s %s", s.port, read(t, s.own("host.pub"))))
-	s.write(t, "ssh_config", fmt.Sprintf(sshConf, s.dir))
+	s.write(t, "known", fmt.Sprintf("[127.0.0.1]:%[1]s %[2]sfar %[2]s", s.port, read(t, s.own("host.pub"))))
+	s.write(t, "ssh_config", fmt.Sprintf(sshConf, s.dir, s.port))
 	s.ssh = s.own("ssh")
 	s.write(t, "ssh", "#!/bin/sh\nexec ssh -F "+s.own("ssh_config")+` "$@"`+"\n")
 	if err := os.Chmod(s.ssh, 0o755); err != nil {
@@ -170,4 +176,50 @@ func bereave(t testing.TB, pid int) (n int) {
 		}
 	}
 	return n
+}
+
+// startFar starts a server, and has every ssh that programs of the test start know it as
+// far. It returns its address.
+func startFar(t *testing.T) (address string) {
+	t.Helper()
+	s := startSSH(t)
+	setenv(t, "CASYNC_SSH_PATH", s.ssh)
+	return "127.0.0.1:" + s.port
+}
+
+// through has the clients of the test reach the server by another address.
+func through(t testing.TB, address string) {
+	t.Helper()
+	script, err := os.ReadFile(os.Getenv("CASYNC_SSH_PATH"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := strings.Cut(address, ":")
+	if err := os.WriteFile(os.Getenv("CASYNC_SSH_PATH"), []byte(strings.Replace(string(script), "exec ssh", "exec ssh -p "+port, 1)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func setenv(t testing.TB, name, value string) {
+	t.Helper()
+	was, there := os.LookupEnv(name)
+	os.Setenv(name, value)
+	t.Cleanup(func() {
+		if os.Unsetenv(name); there {
+			os.Setenv(name, was)
+		}
+	})
+}
+
+// A farSide is a program at the other end of an ssh.
+type farSide struct{ name, program string }
+
+// farSides are those that can be written to, and read from.
+func farSides(t testing.TB) []farSide {
+	t.Helper()
+	sides := []farSide{{"caravel", caravel}}
+	if casync, err := exec.LookPath("casync"); err == nil {
+		sides = append(sides, farSide{"casync", casync})
+	}
+	return sides
 }

@@ -32,6 +32,8 @@ func commands() []*cli.Command {
 		listChunksCommand(),
 		verifyCommand(),
 		nbdServerCommand(),
+		pullCommand(),
+		pushCommand(),
 		profileCommand(),
 		treeCommand(),
 		serveCommand(),

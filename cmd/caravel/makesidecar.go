@@ -28,9 +28,9 @@ func (m *maker) skimmer() *skimmer {
 }
 
 // hasSidecar reports whether m makes the index of a tree, into a file: beside a
-// pipe or a device there is no place.
+// pipe or a device there is no place, nor over ssh.
 func (m *maker) hasSidecar() bool {
-	if m.kind != archiveIndex || m.out == "-" {
+	if m.kind != archiveIndex || !open.HasSides(m.out) {
 		return false
 	}
 	st, err := os.Stat(pathOf(m.out))

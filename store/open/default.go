@@ -32,6 +32,13 @@ func Beside(index, suffix string) string {
 	return index + suffix
 }
 
+// HasSides reports whether there can be files beside the index at a location: where
+// casync's protocol leads, there are none, nor beside standard input.
+func HasSides(index string) bool {
+	s, err := schemeOf(index)
+	return err == nil && s.chunks == nil
+}
+
 // beside puts name in the place of a location's last component.
 func beside(location, name string) string {
 	scheme, isURL, err := classify(location)

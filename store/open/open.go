@@ -1,10 +1,11 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http, https, s3, sftp, ftp, oci and the like), or - for
-// standard input
-// where something is read once, from start to end. Like casync, it takes
-// host:path for a place reached over ssh: write ./host:path for a file of that
-// name. Several stores that are copies of one another are joined by |.
+// A location is a path, a URL (file, http, https, ssh, sftp, s3, ftp, oci and the like), or
+// - for standard input where something is read once, from start to end. Like casync, it
+// takes host:path for a place reached over ssh: write ./host:path for a file of that
+// name. What other URLs lead to, casync's helper programs find, if there are some:
+// casync-SCHEME in $CASYNC_PROTOCOL_PATH. Several stores that are copies of one another
+// are joined by |.
 //
 //	index, err := open.Read(ctx, "https://example.com/disk.caibx", 1<<30, open.Options{})
 //	chunks, err := open.Store(open.DefaultStore("https://example.com/disk.caibx"), open.Options{})
@@ -15,6 +16,7 @@ package open
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -127,18 +129,39 @@ func Store(location string, opt Options) (store.Store, error) {
 
 // single opens one store.
 func single(location string, opt Options) (store.Store, error) {
-	b, form, remote, err := chunks(location, opt)
+	k, opt, err := kindOf(location, opt)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(b); err != nil {
+	s, origin, err := k.reading(location, opt)
+	if err != nil {
 		return nil, err
 	}
-	s := store.Chunks(b, form)
 	if opt.Wrap == nil {
 		return store.Verify(s), nil
 	}
-	return opt.Wrap(s, Origin{Location: location, Where: b.String(), Remote: remote, Key: form.Key}), nil
+	origin.Location, origin.Remote = location, k.remote
+	return opt.Wrap(s, origin), nil
+}
+
+// reading opens a store to read from, and says where it is and what it is encrypted with.
+func (s scheme) reading(location string, opt Options) (store.Store, Origin, error) {
+	if s.chunks != nil {
+		c, err := s.chunks(location, opt)
+		if err != nil {
+			return nil, Origin{}, err
+		}
+		return limit.Store(c, opt.Limits), Origin{Where: c.String()}, nil
+	}
+	b, err := s.blobs(location, opt)
+	if err == nil {
+		err = check(b)
+	}
+	if err != nil {
+		return nil, Origin{}, err
+	}
+	form := s.form(opt)
+	return store.Chunks(b, form), Origin{Where: b.String(), Key: form.Key}, nil
 }
 
 // check says whether a backend is there, where it can tell without a request.
@@ -152,11 +175,18 @@ func check(b store.Blobs) error {
 // Folder opens the backend of a chunk store, for those who look at its objects, and
 // tells the form of the chunks there. A directory must be there.
 func Folder(location string, opt Options) (store.Blobs, store.Form, error) {
-	b, form, _, err := chunks(location, opt)
+	s, opt, err := kindOf(location, opt)
+	if err != nil {
+		return nil, store.Form{}, err
+	}
+	if s.chunks != nil {
+		return nil, store.Form{}, fmt.Errorf("open: %s: its chunks are no files that can be looked at: go there", http.Redact(location))
+	}
+	b, err := s.blobs(location, opt)
 	if err == nil {
 		err = check(b)
 	}
-	return b, form, err
+	return b, s.form(opt), err
 }
 
 // Writer opens a chunk store to write to. A directory is made when the first
@@ -165,31 +195,48 @@ func Writer(location string, opt Options) (store.Writer, error) {
 	if strings.Contains(location, "|") {
 		return nil, errors.New("open: a group of stores (joined by |) cannot be written to; name one of them")
 	}
-	b, form, _, err := chunks(location, opt)
+	s, opt, err := kindOf(location, opt)
 	if err != nil {
 		return nil, err
 	}
-	return store.Writable(b, form)
+	if s.chunks != nil {
+		c, err := s.chunks(location, opt)
+		if err != nil {
+			return nil, err
+		}
+		return c.Writer(), nil
+	}
+	b, err := s.blobs(location, opt)
+	if err != nil {
+		return nil, err
+	}
+	return store.Writable(b, s.form(opt))
 }
 
-// chunks opens the backend of a chunk store.
-func chunks(location string, opt Options) (b store.Blobs, form store.Form, remote bool, err error) {
+// kindOf is the kind of a chunk store's location, and the options for it.
+func kindOf(location string, opt Options) (scheme, Options, error) {
 	s, err := schemeOf(location)
 	if err != nil {
-		return nil, store.Form{}, false, err
+		return scheme{}, opt, err
 	}
-	if opt, err = opt.at(Place{Location: location}); err != nil {
-		return nil, store.Form{}, false, err
-	}
-	if b, err = s.folder(location, opt); err != nil {
-		return nil, store.Form{}, false, err
-	}
-	if s.remote {
+	opt, err = opt.at(Place{Location: location})
+	return s, opt, err
+}
+
+// blobs opens the backend of a chunk store.
+func (s scheme) blobs(location string, opt Options) (store.Blobs, error) {
+	b, err := s.folder(location, opt)
+	if err == nil && s.remote {
 		b = limit.Blobs(b, opt.Limits)
 	}
-	form = opt.Form
-	form.Either = form.Either || !s.remote // over a network a second name costs a round trip
-	return b, form, s.remote, nil
+	return b, err
+}
+
+// form is how chunks lie in a folder.
+func (s scheme) form(opt Options) store.Form {
+	f := opt.Form
+	f.Either = f.Either || !s.remote // over a network a second name costs a round trip
+	return f
 }
 
 // Reader reads a file whole, from its start: a path (of a pipe or a device too),

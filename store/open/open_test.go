@@ -105,9 +105,11 @@ func TestRefusedLocations(t *testing.T) {
 	tests := []struct{ location, want string }{
 		{"", "a location is empty"},
 		{"-", "standard input cannot serve here"},
-		{"host:dir/x.caibx", "host:path means ssh, which is not supported; a path, file://, http://, https://, s3://, s3+http://, s3+https://, sftp://, ftp://, ftps://, ftpes://, oci+http://, oci+https:// are (a file of this name is ./host:dir/x.caibx)"},
-		{"user@host:x", "host:path means ssh"},
-		{"rsync://key:secret@h/folder/x?secret", "open: rsync://h/folder/x: rsync:// is not supported; a path, file://, http://, https://, "},
+		{"host:", "ssh: host:: names no path behind the host"},
+		{"-host:x", "names no host"},
+		{"ssh://user:secret@h/x", "ssh takes no password from a URL"},
+		{"ssh://h/", "names a folder, not a file"},
+		{"rsync://key:secret@h/folder/x?secret", "open: rsync://h/folder/x: rsync:// is not supported, and there is no casync-rsync in $CASYNC_PROTOCOL_PATH; a path, file://, http://, https://, "},
 		{"s3+https://key:secret@h/bucket/x", "s3: s3+https://h/bucket/x: keys do not belong into a URL"},
 		{"s3://bucket", "names a bucket, not an object in it"},
 		{"file://elsewhere/x", "a file URL is file:///path, of this machine"},
@@ -249,7 +251,6 @@ func TestStoreRefused(t *testing.T) {
 		{file, "not a directory"},
 		{"http://h/x|", "a location is empty"},
 		{"gs://bucket", "gs:// is not supported"},
-		{"host:default.castr", "ssh, which is not supported"},
 		{"http://h/%zz", "a % in a URL is written %25"},
 	}
 	for _, tt := range tests {
@@ -257,7 +258,7 @@ func TestStoreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %q in it", tt.location, err, tt.want)
 		}
 	}
-	for _, location := range []string{dir + "|" + none, "host:x", ""} {
+	for _, location := range []string{dir + "|" + none, "rsync://host/x", ""} {
 		if _, err := open.Writer(location, open.Options{}); err == nil {
 			t.Errorf("%s: can be written to", location)
 		}

@@ -24,8 +24,20 @@ type scheme struct {
 	path   func(location string) (string, error) // nil: not a file of this machine
 	object func(location string, opt Options) (store.Blobs, string, error)
 	folder func(location string, opt Options) (store.Blobs, error)
+	chunks func(location string, opt Options) (chunkStore, error) // in place of folder, where chunks are no objects; nil: they are
 
 	leftOut bool // of this build, by its tags
+}
+
+// A chunkStore keeps chunks without being a store.Blobs.
+type chunkStore interface {
+	store.Store
+
+	// Writer is the store for those who write.
+	Writer() store.Writer
+
+	// String is the path or URL, without secrets.
+	String() string
 }
 
 // schemes are the kinds of locations; it is never changed. What is in a file of its own
@@ -37,15 +49,12 @@ var schemes = slices.Concat(
 		{name: "http", remote: true, object: webObject, folder: webFolder},
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
-	s3Schemes,
-	sftpSchemes,
-	ociSchemes, ftpSchemes,
-	ociSchemes,
+	s3Schemes, sftpSchemes, ftpSchemes, ociSchemes, sshSchemes,
 )
 
 // schemeOf finds the kind of a location.
 func schemeOf(location string) (scheme, error) {
-	name, isURL, err := classify(location)
+	name, _, err := classify(location)
 	if err != nil {
 		return scheme{}, err
 	}
@@ -61,10 +70,10 @@ func schemeOf(location string) (scheme, error) {
 			supported += ", " + s.name + "://"
 		}
 	}
-	if !isURL {
-		return scheme{}, fmt.Errorf("open: %s: host:path means ssh, which is not supported; %s are (a file of this name is ./%[1]s)", location, supported)
+	if s, ok := helped(name); ok {
+		return s, nil
 	}
-	return scheme{}, fmt.Errorf("open: %s: %s:// is not supported; %s are", http.Redact(location), name, supported)
+	return scheme{}, fmt.Errorf("open: %s: %s:// is not supported, and there is no casync-%[2]s in $CASYNC_PROTOCOL_PATH; %s are", http.Redact(location), name, supported)
 }
 
 // classify tells a path (name "") from a URL and from what casync calls ssh.

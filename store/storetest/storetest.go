@@ -180,6 +180,9 @@ func (s suite) spoilt(t *testing.T) {
 				t.Errorf("Has: %v, %v; want %v", ok, err, tt.has)
 			}
 			_, err := fetch(t.Context(), st, Want(plain))
+			if len(tt.object) == 0 && errors.Is(err, store.ErrMissing) {
+				return // casync's protocol has no chunk of no bytes
+			}
 			if !errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrMissing) {
 				t.Fatalf("got %v, want ErrCorrupt", err)
 			}
