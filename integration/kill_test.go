@@ -332,13 +332,3 @@ func TestSecondSignal(t *testing.T) {
 		t.Errorf("took %s to end", took)
 	}
 }
-
-// eventually waits until something that gives no sign is so.
-func eventually(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it never happens that %s", what)
-		}
-	}
-}

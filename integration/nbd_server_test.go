@@ -129,12 +129,6 @@ func TestStartedByClient(t *testing.T) {
 	holds(t, out, d.data)
 }
 
-// freePort is an address that was free a moment ago.
-func freePort(t *testing.T) string {
-	t.Helper()
-	return strings.TrimPrefix(deadURL(t), "http://")
-}
-
 // TestLocalMap tells over NBD what can be read without a network: nothing but
 // zeros at first, then what was read, in the next run, too.
 func TestLocalMap(t *testing.T) {

@@ -72,6 +72,12 @@ func waitFor(t testing.TB, what string, c <-chan struct{}) {
 	}
 }
 
+// freePort is an address that was free a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	return strings.TrimPrefix(deadURL(t), "http://")
+}
+
 // deadURL is a web server that refuses every connection.
 func deadURL(t testing.TB) string {
 	t.Helper()
@@ -188,4 +194,14 @@ func parallel(n int, f func(ctx context.Context, i int) error) error {
 // script gives a command lines on its standard input.
 func script(lines ...string) func(*exec.Cmd) {
 	return func(cmd *exec.Cmd) { cmd.Stdin = strings.NewReader(strings.Join(lines, "\n") + "\n") }
+}
+
+// eventually waits until something that gives no sign is so.
+func eventually(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never happens that %s", what)
+		}
+	}
 }

@@ -71,33 +71,33 @@ func (a *answer) error(after time.Duration) error {
 	if busy {
 		return &store.BusyError{After: after, Err: a}
 	}
-	a.kind, a.hint = meaning(a.status, a.code)
+	a.hint, a.kind = meaning(a.status, a.code)
 	return a
 }
 
 // meaning is what callers make of an answer.
-func meaning(status int, code string) (kind error, hint string) {
+func meaning(status int, code string) (hint string, kind error) {
 	switch code {
 	case "NoSuchKey", "NoSuchVersion":
-		return store.ErrMissing, ""
+		return "", store.ErrMissing
 	case "PreconditionFailed":
-		return store.ErrChanged, ""
+		return "", store.ErrChanged
 	case "RequestTimeout", "InternalError", "OperationAborted", "ConditionalRequestConflict":
-		return nil, ""
+		return "", nil
 	case "AccessDenied":
-		return store.ErrRefused, "who may not list a bucket gets this for what is not there, too"
+		return "who may not list a bucket gets this for what is not there, too", store.ErrRefused
 	case "SignatureDoesNotMatch":
-		return store.ErrRefused, "is the secret key right?"
+		return "is the secret key right?", store.ErrRefused
 	case "RequestTimeTooSkewed":
-		return store.ErrRefused, "is the clock right?"
+		return "is the clock right?", store.ErrRefused
 	}
 	if code == "" && status == nethttp.StatusNotFound {
-		return store.ErrMissing, ""
+		return "", store.ErrMissing
 	}
 	if status >= 500 || status == nethttp.StatusRequestTimeout {
-		return nil, ""
+		return "", nil
 	}
-	return store.ErrRefused, ""
+	return "", store.ErrRefused
 }
 
 // refused is the error that an answer in S3's own words means. What is plain HTTP
