@@ -60,6 +60,10 @@ var promises = []promise{
 	{"caravel extract http://host/disk.caibx disk.img", extractAsTyped},
 	{"caravel extract http://host/disk.caibx /dev/sdX", extractToDeviceAsTyped},
 	{"caravel extract http://host/disk.caibx - | ssh host dd of=/dev/sdX", extractToDeviceAsTyped},
+	{"caravel make host:/srv/disk.caibx disk.img", makeFarAsTyped},
+	{"caravel mkdev ssh://user@host/srv/disk.caibx", mkdevFarAsTyped},
+	{"caravel extract --store=host:/srv/default.castr disk.caibx disk.img", extractFarAsTyped},
+	{"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img", extractFarAsTyped},
 	{"caravel list http://host/tree.caidx etc", listAsTyped},
 	{"caravel stat http://host/tree.caidx etc/hosts", statAsTyped},
 	{"caravel mtree tree.caidx", mtreeAsTyped},
@@ -74,6 +78,13 @@ var promises = []promise{
 	{"caravel mount --record=tree.caidx.profile http://host/tree.caidx /mnt", mountTreeAsTyped},
 	{"caravel mount --profile=tree.caidx.profile http://host/tree.caidx /mnt", mountTreeAsTyped},
 	{"caravel profile show tree.caidx.profile", profileShowAsTyped},
+	{"caravel cache -c /srv/near.castr http://host/disk.caibx", cacheAsTyped},
+	{"caravel cache --ignore=v1.caibx -c /media/stick/delta.castr v2.caibx", cacheAsTyped},
+	{"caravel verify -s /srv/default.castr", verifyAsTyped},
+	{"caravel verify --repair -s /srv/default.castr -s http://host/default.castr", verifyAsTyped},
+	{`head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > key && chmod 600 key`, keyAsTyped},
+	{"caravel make --encryption-key-file=key disk.caibx disk.img", makeSealedAsTyped},
+	{"caravel mount --encryption-key-file=key http://host/disk.caibx /mnt", mountSealedAsTyped},
 	{"caravel mount --materialize=whole.img http://host/disk.caibx /mnt", materializeAsTyped},
 	{"caravel mount --no-sweep http://host/disk.caibx /mnt", mountDiskAsTyped},
 	{"caravel mount --stats http://host/tree.caidx /mnt", mountStatsAsTyped},
@@ -514,7 +525,8 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 	clean(t, dest, "usr/local/bin/caravel", "sbin/mount.fuse.caravel", "usr/local/lib/udev/rules.d/75-caravel.rules",
 		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
-		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket")
+		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket",
+		"usr/local/lib/systemd/system/caravel-serve.service", "usr/local/lib/systemd/system/caravel-serve.socket")
 }
 
 // TestDemoKeep leaves what the demo made, in a folder of its own alone.

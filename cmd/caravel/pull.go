@@ -82,6 +82,8 @@ $CASYNC_REMOTE_PATH. Each argument is a path, or - for nothing; BASE is always -
 ` + examples(
 			"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img",
 			"caravel extract host:/srv/disk.caibx disk.img",
+			"# what those run there",
+			"caravel pull - - /srv/disk.caibx /srv/default.castr",
 		),
 		Flags: farFlags(&opt),
 		Action: func(c *cli.Context) error {
@@ -176,6 +178,8 @@ is verified; the index gets its name when all of it is on disk.
 ` + examples(
 			"CASYNC_REMOTE_PATH=caravel casync make host:/srv/disk.caibx disk.img",
 			"caravel make host:/srv/disk.caibx disk.img",
+			"# what those run there",
+			"caravel push - - /srv/disk.caibx /srv/default.castr",
 		),
 		Flags: farFlags(&opt),
 		Action: func(c *cli.Context) error {

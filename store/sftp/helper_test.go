@@ -61,7 +61,7 @@ func serve(mode string) int {
 			out = &limited{out, n, func() { os.Exit(3) }}
 		}
 	case "stalls": // after n bytes
-		out = &limited{out, n, func() { select {} }}
+		out = &limited{out, n, func() { time.Sleep(time.Hour) }} // and not select, which Go finds out
 	}
 	server, err := pkgsftp.NewServer(struct {
 		io.Reader
