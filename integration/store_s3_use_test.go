@@ -229,7 +229,7 @@ func TestS3Killed(t *testing.T) {
 					t.Fatalf("it was over before: status %d, %s", e.status, e.stderr)
 				}
 			} else {
-				making := start(t, caravel, args...)
+				making := start(t, caravel, append(args, "--timeout=3s")...)
 				<-began
 				s.stop(syscall.SIGKILL)
 				if status := making.wait(); status != 1 {

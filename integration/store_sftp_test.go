@@ -223,7 +223,7 @@ func TestSFTPRefusals(t *testing.T) {
 	t.Run("full", func(t *testing.T) {
 		s := startSSH(t)
 		dir := smallDisk(t, 64<<10)
-		complaint(t, s.caravel("make", "--progress=none", "--store", s.url+dir+"/default.castr", d.path("new.caibx"), d.image), s.url+dir+"/default.castr", "the server says")
+		complaint(t, s.caravel("make", "--timeout=2s", "--progress=none", "--store", s.url+dir+"/default.castr", d.path("new.caibx"), d.image), s.url+dir+"/default.castr", "the server says")
 		eventually(t, "the server's sessions end", func() bool { return len(children(t, s.cmd.Process.Pid)) == 0 })
 		if left := leftovers(t, dir); len(left) > 0 {
 			t.Errorf("left %q", left)

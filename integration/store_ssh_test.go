@@ -88,7 +88,7 @@ func TestSSHStore(t *testing.T) {
 			if got := must(t, caravel, "cat", "--offset", "1000", "--length", "50", disk); got != string(f.content[1000:1050]) {
 				t.Error("cat: other bytes")
 			}
-			d, dir := mounted(t, tree)
+			d, dir := mountedTree(t, tree)
 			must(t, "diff", "-r", f.tree, dir)
 			d.stop(syscall.SIGTERM)
 		})
@@ -163,7 +163,7 @@ func TestSSHMistakes(t *testing.T) {
 	index := filepath.Join(f.dir, "disk.caibx")
 	must(t, caravel, "make", "--progress=none", index, f.disk)
 	tests := []struct{ remote, location, want string }{
-		{"casync-none", "far:" + index, "casync-none: not found); install casync or caravel there, or name another with $CASYNC_REMOTE_PATH"},
+		{"casync-none", "far:" + index, "not found); install casync or caravel there, or name another with $CASYNC_REMOTE_PATH"},
 		{caravel, "nobody@far:" + index, "Permission denied (publickey)"},
 		{caravel, "far:" + index + ".none", "not there"},
 		{caravel, "far:", "names no path behind the host"},
@@ -219,7 +219,7 @@ func TestSSHKilled(t *testing.T) {
 	f := newFarImage(t)
 	index := filepath.Join(f.dir, "disk.caibx")
 	must(t, caravel, "make", "--progress=none", index, f.disk)
-	d, dir := mounted(t, "--no-sweep", "-s", "far:"+filepath.Join(f.dir, "default.castr"), index)
+	d, dir := mountedTree(t, "--no-sweep", "-s", "far:"+filepath.Join(f.dir, "default.castr"), index)
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("%v, error %v", entries, err)
