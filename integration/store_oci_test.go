@@ -66,14 +66,6 @@ func startRegistry(t testing.TB, closed bool) (d *daemon, url string) {
 	return d, url
 }
 
-// putFile puts a file of this machine into a repository.
-func putFile(t *testing.T, to store.Putter, name, path string) {
-	t.Helper()
-	if err := to.Put(t.Context(), name, bytes.NewReader(read(t, path)), -1); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // patient asks again where the answer may be another one: the registry fails those who
 // read a tag while it is written.
 type patient struct{ *oci.Repository }
@@ -195,19 +187,10 @@ func TestRegistryUsers(t *testing.T) {
 func TestRegistry(t *testing.T) {
 	d, url := startRegistry(t, false)
 	p := packTree(t, caravel, everything(t, 8))
-	chunks := url + "/default.castr"
-	if got := strings.TrimSpace(must(t, caravel, "make", "--store", chunks, p.path("far.caidx"), p.source)); got != p.digest {
+	index := url + "/tree.caidx"
+	if got := strings.TrimSpace(must(t, caravel, "make", index, p.source)); got != p.digest {
 		t.Fatalf("made %s, want %s", got, p.digest)
 	}
-	absent(t, p.path("default.castr.far"))
-	r, err := oci.New(url, oci.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, suffix := range []string{".tree", ""} {
-		putFile(t, r, "tree.caidx"+suffix, p.path("far.caidx")+suffix)
-	}
-	index := url + "/tree.caidx"
 	if got := strings.TrimSpace(must(t, caravel, "digest", "--cache-dir=none", index)); got != p.digest {
 		t.Errorf("digest %s, want %s", got, p.digest)
 	}
@@ -217,8 +200,7 @@ func TestRegistry(t *testing.T) {
 	// A disk, attached.
 	image := p.path("disk.img")
 	recipe{seed: 3, size: 3_000_000, kind: "random"}.write(t, image)
-	must(t, caravel, "make", "--store", chunks, p.path("disk.caibx"), image)
-	putFile(t, r, "disk.caibx", p.path("disk.caibx"))
+	must(t, caravel, "make", url+"/disk.caibx", image)
 	if got := must(t, caravel, "cat", "--cache-dir=none", url+"/disk.caibx"); got != string(read(t, image)) {
 		t.Errorf("cat: %d bytes", len(got))
 	}

@@ -46,7 +46,8 @@ func (o *opener) passOn(locations []string, written bool) (*passedOn, error) {
 		s = store.Retry(store.Router(o.log, all...), o.where.Timeout)
 	}
 	if o.opt.cache != "" {
-		kept, err := open.Writer(o.opt.cache, open.Options{Renew: renewNamed})
+		where.Wrap, where.Renew = nil, renewNamed
+		kept, err := open.Writer(o.opt.cache, where)
 		if err != nil {
 			return nil, err
 		}
