@@ -9,8 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 	"testing/iotest"
+	"time"
 
 	"caravel/chunker"
 	"caravel/feature"
