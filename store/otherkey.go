@@ -18,23 +18,23 @@ const fewSearches = 4
 // that is not known; "" if there is nothing to say. A wrong key would look like a
 // store from which all is missing.
 func (s *chunks) instead(ctx context.Context, id chunker.ID) string {
-	f := s.forms[0]
+	key, hint := s.forms[0].Key, ""
+	if key != nil && s.lister == nil {
+		hint = fmt.Sprintf("chunks with another key than %v would have other names there", key)
+	}
 	if s.vain.Load() >= fewSearches || ctx.Err() != nil {
-		return ""
+		return hint
 	}
 	var said string
 	switch {
 	case s.lister != nil:
 		said = s.listed(ctx, id)
-	case f.Key != nil:
+	case key != nil:
 		said = s.probed(ctx, id)
 	}
 	if said == "" {
 		s.vain.Add(1)
-		if f.Key != nil && s.lister == nil {
-			return fmt.Sprintf("chunks with another key than %v would have other names there", f.Key)
-		}
-		return ""
+		return hint
 	}
 	s.vain.Store(0)
 	return said
