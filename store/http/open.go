@@ -114,7 +114,7 @@ func (w *Web) authorize(req *nethttp.Request) error {
 		return nil
 	}
 	value, err := w.opt.Authorization()
-	if err != nil {
+	if err != nil || value == "" {
 		return err
 	}
 	req.Header = req.Header.Clone()

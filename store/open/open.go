@@ -1,6 +1,6 @@
 // Package open turns what a user typed into backends and stores.
 //
-// A location is a path, a URL (file, http, https, ssh, sftp, s3, ftp, oci and the like), or
+// A location is a path, a URL (file, http, https, ssh, sftp, s3, gs, ftp, oci and the like), or
 // - for standard input where something is read once, from start to end. Like casync, it
 // takes host:path for a place reached over ssh: write ./host:path for a file of that
 // name. What other URLs lead to, casync's helper programs find, if there are some:

@@ -250,7 +250,7 @@ func TestStoreRefused(t *testing.T) {
 		{"http://h/x|" + none, "no such store"},
 		{file, "not a directory"},
 		{"http://h/x|", "a location is empty"},
-		{"gs://bucket", "gs:// is not supported"},
+		{"rsync://bucket", "rsync:// is not supported"},
 		{"http://h/%zz", "a % in a URL is written %25"},
 	}
 	for _, tt := range tests {

@@ -49,7 +49,7 @@ var schemes = slices.Concat(
 		{name: "http", remote: true, object: webObject, folder: webFolder},
 		{name: "https", remote: true, object: webObject, folder: webFolder},
 	},
-	s3Schemes, sftpSchemes, ftpSchemes, ociSchemes, sshSchemes,
+	s3Schemes, gsSchemes, sftpSchemes, ftpSchemes, ociSchemes, sshSchemes,
 )
 
 // schemeOf finds the kind of a location.

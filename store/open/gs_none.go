@@ -1,0 +1,5 @@
+//go:build no_gs
+
+package open
+
+var gsSchemes = []scheme{{name: "gs", leftOut: true}}
