@@ -3,6 +3,7 @@ package ftp
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -36,6 +37,8 @@ func parse(text string) (location, error) {
 		err = errors.New("not an ftp, ftps or ftpes URL")
 	case l.host == "":
 		err = errors.New("names no host")
+	case !isHost(l.host):
+		err = errors.New("a host is named by letters, digits and . - _ in ASCII, or by its address")
 	case u.RawQuery != "" || u.ForceQuery:
 		err = errors.New("a ? in a URL is written %3F")
 	case u.Fragment != "":
@@ -56,6 +59,20 @@ func parse(text string) (location, error) {
 		l.password, _ = u.User.Password()
 	}
 	return l, nil
+}
+
+// isHost reports whether a name, or an address with its zone, can be written in a URL
+// and read again.
+func isHost(host string) bool {
+	address, zone, zoned := strings.Cut(host, "%")
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_", r)
+	}
+	if strings.Contains(address, ":") {
+		_, err := netip.ParseAddr(address)
+		return err == nil && (!zoned || zone != "" && !strings.ContainsFunc(zone, odd))
+	}
+	return !zoned && !strings.ContainsFunc(address, odd)
 }
 
 func joinPort(host, port string) string {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A server is whom a session is with.
@@ -59,6 +61,12 @@ func (s server) check() error {
 	for what, text := range map[string]string{"user": s.user, "host": s.host} {
 		if strings.HasPrefix(text, "-") || strings.ContainsFunc(text, unusual) {
 			return fmt.Errorf("no %s is called %q", what, text)
+		}
+	}
+	if strings.ContainsAny(s.host, ":%") || !utf8.ValidString(s.host) {
+		// No name, and so an address.
+		if a, err := netip.ParseAddr(s.host); err != nil || strings.ContainsFunc(a.Zone(), func(r rune) bool { return r > 0x7f || r == '%' }) {
+			return fmt.Errorf("no host is called %q", s.host)
 		}
 	}
 	if s.port == "" {
