@@ -182,6 +182,7 @@ func (v *verifying) read(ctx context.Context, id chunker.ID, f store.Form) (size
 		from = store.Retry(from, v.opt.Patience)
 	}
 	first := int(v.digest.Load())
+	var bad error // by the digest that was right last
 	for i := range v.opt.Digests {
 		at := (first + i) % len(v.opt.Digests)
 		var c *store.Chunk
@@ -197,8 +198,9 @@ func (v *verifying) read(ctx context.Context, id chunker.ID, f store.Form) (size
 		if corrupt := (*store.CorruptError)(nil); errors.As(err, &corrupt) && corrupt.Err != nil {
 			return size, err // no digest can be taken
 		}
+		bad = cmp.Or(bad, err)
 	}
-	return size, err
+	return size, bad
 }
 
 // bad repairs a chunk, if that is wanted, and reports it.
