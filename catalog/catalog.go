@@ -45,9 +45,9 @@ import (
 
 	"caravel/chunker"
 	"caravel/index"
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/diskcache"
-	"caravel/store/http"
 	"caravel/store/local"
 	"caravel/store/open"
 )
@@ -262,7 +262,7 @@ func (img *Image) use(x *index.Index, info store.Info) error {
 
 // failed says of which image something is wrong.
 func (img *Image) failed(err error) error {
-	return fmt.Errorf("%s: %w", http.Redact(img.location), err)
+	return fmt.Errorf("%s: %w", redact.URL(img.location), err)
 }
 
 // check refuses an index that is not the one named. Written again, an index is
@@ -300,7 +300,7 @@ func (img *Image) Fill(ctx context.Context) (*index.Index, error) {
 		if ctx.Err() != nil || store.Final(err) || errors.Is(err, index.ErrSpoilt) {
 			return nil, img.failed(err)
 		}
-		img.opt.Log.Debug("rest of the index does not come", "image", http.Redact(img.location), "err", err)
+		img.opt.Log.Debug("rest of the index does not come", "image", redact.URL(img.location), "err", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

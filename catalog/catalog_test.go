@@ -323,7 +323,7 @@ func TestOpenFails(t *testing.T) {
 		s.URL() + "/none.caidx":            {catalog.Options{}, "404 Not Found"},
 		"http://u:secret@host/a.caidx":     {catalog.Options{Offline: true}, "http://host/a.caidx: not in the cache, and offline nobody is asked"},
 		"http://u:secret@host/b.caidx":     {catalog.Options{Disk: func() (*diskcache.Cache, error) { return nil, bad }}, "no place"},
-		"gs://bucket/a.caidx":              {catalog.Options{}, "not supported"},
+		"rsync://bucket/a.caidx":           {catalog.Options{}, "not supported"},
 		filepath.Join(s.dir, "none.caidx"): {catalog.Options{Sides: []string{".tree"}}, "not there"},
 	} {
 		_, err := catalog.Open(t.Context(), location, tt.opt)

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"caravel/index"
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/diskcache"
-	"caravel/store/http"
 )
 
 const (
@@ -61,7 +61,7 @@ func newKeeper(disk *diskcache.Cache, log *slog.Logger, location string) *keeper
 		disk:   disk,
 		log:    log,
 		name:   hex.EncodeToString(sum[:]),
-		record: record{Location: http.Redact(location)},
+		record: record{Location: redact.URL(location)},
 	}
 }
 

@@ -1,5 +1,7 @@
 package config
 
+import "caravel/internal/redact"
+
 // hidden stands for a secret.
 const hidden = "(hidden)"
 
@@ -56,7 +58,7 @@ func mapped[T any](m map[string]T, f func(T) T) map[string]T {
 	}
 	to := make(map[string]T, len(m))
 	for location, value := range m {
-		to[Redact(location)] = f(value)
+		to[redact.URL(location)] = f(value)
 	}
 	return to
 }

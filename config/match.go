@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"caravel/internal/redact"
 )
 
 // For is what counts for a store at a location: the options whose key is it or, as a
@@ -115,7 +117,7 @@ func matching[T any](keys map[string]T, location string) (string, error) {
 			continue
 		}
 		if match != "" {
-			return "", fmt.Errorf("%q and %q both match %s", Redact(match), Redact(key), Redact(location))
+			return "", fmt.Errorf("%q and %q both match %s", redact.URL(match), redact.URL(key), redact.URL(location))
 		}
 		match = key
 	}
@@ -163,19 +165,4 @@ func folderOf(location string) string {
 		return location
 	}
 	return location[:slash]
-}
-
-// Redact is a location without what may be secret in a URL: user, password, query.
-func Redact(location string) string {
-	scheme, rest, ok := strings.Cut(location, "://")
-	if !ok {
-		return location
-	}
-	rest, _, _ = strings.Cut(rest, "?")
-	host, path, slash := strings.Cut(rest, "/")
-	host = host[strings.LastIndexByte(host, '@')+1:]
-	if slash {
-		path = "/" + path
-	}
-	return scheme + "://" + host + path
 }

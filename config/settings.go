@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"caravel/internal/redact"
 )
 
 // Settings say how one location is reached. The zero value of a field says nothing.
@@ -185,7 +187,7 @@ func (s Settings) checkEncryption() error {
 func (c Config) check() error {
 	for _, location := range slices.Sorted(maps.Keys(c.Stores)) {
 		if err := c.Stores[location].Check(); err != nil {
-			return fmt.Errorf("store-options: %q: %w", Redact(location), err)
+			return fmt.Errorf("store-options: %q: %w", redact.URL(location), err)
 		}
 	}
 	for key, patterns := range map[string][]string{
@@ -195,7 +197,7 @@ func (c Config) check() error {
 	} {
 		for _, p := range patterns {
 			if _, err := path.Match(p, ""); err != nil {
-				return fmt.Errorf("%s: %q: is no pattern: a [ is written \\[ in one", key, Redact(p))
+				return fmt.Errorf("%s: %q: is no pattern: a [ is written \\[ in one", key, redact.URL(p))
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"caravel/chunker"
 	"caravel/internal/nearest"
+	"caravel/internal/redact"
 )
 
 // decode reads JSON into a struct, or a map of structs by string, and is strict where
@@ -91,7 +92,7 @@ func decodeMap(content []byte, to reflect.Value) error {
 	return members(content, func(key string, value []byte) error {
 		element := reflect.New(to.Type().Elem()).Elem()
 		if err := decodeValue(value, element); err != nil {
-			return fmt.Errorf("%q: %w", Redact(key), err)
+			return fmt.Errorf("%q: %w", redact.URL(key), err)
 		}
 		to.SetMapIndex(reflect.ValueOf(key), element)
 		return nil
@@ -116,7 +117,7 @@ func members(content []byte, f func(key string, value []byte) error) error {
 		}
 		name := key.(string) // More would have said no, or Token failed
 		if seen[name] {
-			return fmt.Errorf("key %q comes twice", Redact(name))
+			return fmt.Errorf("key %q comes twice", redact.URL(name))
 		}
 		seen[name] = true
 		var value json.RawMessage

@@ -11,7 +11,7 @@ import (
 	"caravel/archive"
 	"caravel/catar/tree"
 	"caravel/catar/walk"
-	"caravel/store/http"
+	"caravel/internal/redact"
 )
 
 // openArchive opens a tree of a kind that is not that of a blob.
@@ -73,7 +73,7 @@ func within(where string, err error) error {
 	if errors.As(err, &packing) {
 		return packing.Err
 	}
-	where = http.Redact(where)
+	where = redact.URL(where)
 	if strings.Contains(err.Error(), where+": ") {
 		return err
 	}

@@ -15,8 +15,8 @@ import (
 	"caravel/chunker"
 	"caravel/image"
 	"caravel/internal/progress"
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 	"caravel/store/open"
 )
 
@@ -139,7 +139,7 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 		}
 	}
 	if opt.log.verbose {
-		log.Info("copied", "chunks", got.Copied, "present", got.Present, "bytes", got.Bytes, "store", http.Redact(target))
+		log.Info("copied", "chunks", got.Copied, "present", got.Present, "bytes", got.Bytes, "store", redact.URL(target))
 	}
 	return got, nil
 }

@@ -16,7 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"caravel/store/http"
+	"caravel/internal/redact"
 )
 
 // The exit statuses.
@@ -124,7 +124,7 @@ func redacted(text string, args []string) string {
 		if at := strings.Index(arg, "="); strings.HasPrefix(arg, "-") && at > 0 {
 			arg = arg[at+1:]
 		}
-		if shown := http.Redact(arg); shown != arg {
+		if shown := redact.URL(arg); shown != arg {
 			text = strings.ReplaceAll(text, arg, shown)
 		}
 	}

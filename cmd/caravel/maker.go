@@ -15,8 +15,8 @@ import (
 	"caravel/image"
 	"caravel/internal/notify"
 	"caravel/internal/progress"
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 	"caravel/store/local"
 	"caravel/store/open"
 )
@@ -33,7 +33,7 @@ type maker struct {
 }
 
 func (m *maker) run(ctx context.Context) error {
-	m.shown = progress.New(m.std.err, m.progress, "make "+http.Redact(m.out), 0)
+	m.shown = progress.New(m.std.err, m.progress, "make "+redact.URL(m.out), 0)
 	m.logger = m.log.logger(m.shown)
 	var made result
 	var err error
@@ -113,7 +113,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	}
 	made.Index.Flags = f // also if there are none, which Make takes for "not said"
 	if m.log.verbose {
-		m.logger.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "store", http.Redact(m.storePlace()))
+		m.logger.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "store", redact.URL(m.storePlace()))
 	}
 	var index bytes.Buffer
 	if _, err := made.Index.WriteTo(&index); err != nil {

@@ -10,8 +10,8 @@ import (
 	"os"
 
 	"caravel/catar/tree"
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 	"caravel/store/open"
 )
 
@@ -75,7 +75,7 @@ func digestOf(sidecar []byte) string {
 func (m *maker) removeStale(ctx context.Context, where string, sum [32]byte) error {
 	err := m.removeIfStale(ctx, where, sum)
 	if err != nil && ctx.Err() == nil && open.Remote(where) {
-		m.logger.Warn("a sidecar of another index may be left, of which readers will be warned", "sidecar", http.Redact(where), "err", err)
+		m.logger.Warn("a sidecar of another index may be left, of which readers will be warned", "sidecar", redact.URL(where), "err", err)
 		return nil
 	}
 	return err

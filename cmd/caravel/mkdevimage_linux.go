@@ -5,7 +5,7 @@ import (
 	"errors"
 	"log/slog"
 
-	"caravel/store/http"
+	"caravel/internal/redact"
 	"caravel/supervise"
 )
 
@@ -34,6 +34,6 @@ func (d deviceImage) open(ctx context.Context, std streams, in string, whole boo
 		return err
 	}
 	defer img.Close()
-	d.image, d.log = http.Redact(in), from.log
+	d.image, d.log = redact.URL(in), from.log
 	return attach(d, img)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"caravel/fusefs"
-	"caravel/store/http"
+	"caravel/internal/redact"
 	"caravel/supervise"
 )
 
@@ -195,7 +195,7 @@ func mount(ctx context.Context, std streams, in, dir string, opt mountOptions) (
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	to := &mountPoint{dir: dir, std: std, boss: opt.boss, subtree: opt.subtree, over: opt.over, opt: opt.show}
-	to.opt.FSName = cmp.Or(to.opt.FSName, http.Redact(in))
+	to.opt.FSName = cmp.Or(to.opt.FSName, redact.URL(in))
 	to.opt.Mkdir, to.opt.Log = opt.mkdir, from.log
 	to.opt.Remove = opt.boss != nil && string(opt.boss.Legacy.State) == removesDir
 	if k == archiveKind || k == folderKind {

@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"caravel/fusefs"
-	"caravel/store/http"
+	"caravel/internal/redact"
 	"caravel/treeoverlay"
 )
 
@@ -57,7 +57,7 @@ func (o treeOverlay) refuseDisk(where string) error {
 	if o.dir == "" {
 		return nil
 	}
-	return usagef("%s: is a disk image, which mkdev --overlay=FILE and nbd-server --overlay=FILE make writable; mount --overlay is for trees", http.Redact(where))
+	return usagef("%s: is a disk image, which mkdev --overlay=FILE and nbd-server --overlay=FILE make writable; mount --overlay is for trees", redact.URL(where))
 }
 
 // overIndex is the tree of an index.
@@ -72,7 +72,7 @@ func (o treeOverlay) overFile(in string, k kind) (treeoverlay.Image, error) {
 	}
 	path := pathOf(in)
 	if k != archiveKind || in == "-" || path == "" {
-		return treeoverlay.Image{}, usagef("%s: would not be known again: --overlay is for a .caidx, or a .catar on this machine", http.Redact(in))
+		return treeoverlay.Image{}, usagef("%s: would not be known again: --overlay is for a .caidx, or a .catar on this machine", redact.URL(in))
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"caravel/store/http"
+	"caravel/internal/redact"
 )
 
 // exportLocations are the images that arguments name: each, or those in it if it
@@ -31,10 +31,10 @@ func exportLocations(args []string) ([]string, error) {
 		name := imageName(location)
 		other, ok := named[name]
 		if ok && other == location {
-			return nil, usagef("%s: is named twice", http.Redact(location))
+			return nil, usagef("%s: is named twice", redact.URL(location))
 		}
 		if ok {
-			return nil, usagef("%s and %s: both would be the export %q", http.Redact(other), http.Redact(location), name)
+			return nil, usagef("%s and %s: both would be the export %q", redact.URL(other), redact.URL(location), name)
 		}
 		named[name] = location
 	}

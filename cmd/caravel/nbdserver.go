@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"caravel/internal/notify"
+	"caravel/internal/redact"
 	"caravel/nbd"
-	"caravel/store/http"
 )
 
 // nbdGrace is how long reads in flight may go on when the server is told to
@@ -172,7 +172,7 @@ func (o nbdOptions) exports(ctx context.Context, from *lazyOpener, locations []s
 		closers = append(closers, d.Close)
 		all = append(all, nbd.Export{
 			Name:        img.name,
-			Description: http.Redact(location),
+			Description: redact.URL(location),
 			Size:        d.size,
 			Reader:      d.Reader,
 			Preferred:   preferred(img.chunk),

@@ -14,6 +14,7 @@ import (
 	"caravel/catalog"
 	"caravel/config"
 	"caravel/index"
+	"caravel/internal/redact"
 	"caravel/prefetch"
 	"caravel/store"
 	"caravel/store/access"
@@ -207,7 +208,7 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	if err != nil {
 		return nil, err
 	}
-	img := &openedImage{Image: c, location: location, where: http.Redact(location)}
+	img := &openedImage{Image: c, location: location, where: redact.URL(location)}
 	o.images = append(o.images, img)
 	// Nothing is kept on the word of an index that is not checked to its end.
 	img.shut.Store(c.Index == nil)

@@ -15,8 +15,8 @@ import (
 	"caravel/chunker"
 	"caravel/image"
 	"caravel/internal/progress"
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 	"caravel/store/local"
 	"caravel/store/open"
 )
@@ -99,7 +99,7 @@ type verifyFinding struct {
 
 // verifyStore verifies the first of the stores.
 func verifyStore(ctx context.Context, std streams, opt verifyOptions) error {
-	where := http.Redact(opt.source.stores[0])
+	where := redact.URL(opt.source.stores[0])
 	shown := progress.New(std.err, opt.progress, "verify "+where, 0)
 	log := opt.log.logger(shown)
 	report := verifyReport{Found: []verifyFinding{}}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"caravel/config"
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/fetch"
 	"caravel/store/http"
@@ -166,7 +167,7 @@ func (a *Access) warn(what, location string) {
 	a.warned[what+location] = true
 	a.mu.Unlock()
 	if !said {
-		a.opt.Log.Warn(what, "store", config.Redact(location))
+		a.opt.Log.Warn(what, "store", redact.URL(location))
 	}
 }
 

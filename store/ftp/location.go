@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"caravel/internal/redact"
 )
 
 // A server is whom a connection is with, and as whom.
@@ -28,7 +30,7 @@ type location struct {
 func parse(text string) (location, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return location{}, fmt.Errorf("%s: malformed URL", redact(text))
+		return location{}, fmt.Errorf("%s: malformed URL", redact.URL(text))
 	}
 	l := location{server: server{scheme: u.Scheme, host: u.Hostname()}, port: u.Port(), path: u.Path}
 	port := map[string]string{"ftp": "21", "ftpes": "21", "ftps": "990"}[u.Scheme]
@@ -47,7 +49,7 @@ func parse(text string) (location, error) {
 		err = errors.New("no path has an end of a line in it")
 	}
 	if err != nil {
-		return location{}, fmt.Errorf("%s: %w", redact(text), err)
+		return location{}, fmt.Errorf("%s: %w", redact.URL(text), err)
 	}
 	if l.port != "" {
 		port = l.port
@@ -104,17 +106,3 @@ func (l location) shown() string {
 
 // escape is a path as it is written in a URL.
 func escape(path string) string { return (&url.URL{Path: path}).EscapedPath() }
-
-// redact is a URL, even a malformed one, without what stands before the host, and
-// behind the path.
-func redact(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		return text
-	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	if end := strings.IndexAny(rest, "?#"); end >= 0 {
-		rest = rest[:end]
-	}
-	return scheme + "://" + rest
-}

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/http"
 )
@@ -96,7 +97,7 @@ func Object(location string, opt Options) (*Bucket, string, error) {
 	slash := strings.LastIndexByte(path, '/')
 	name := path[slash+1:]
 	if name == "" {
-		return nil, "", fmt.Errorf("gs: %s: names a bucket, or a folder in it, and not an object", http.Redact(location))
+		return nil, "", fmt.Errorf("gs: %s: names a bucket, or a folder in it, and not an object", redact.URL(location))
 	}
 	b, err := New("gs://"+bucket+(&url.URL{Path: "/" + path[:slash+1]}).EscapedPath(), opt)
 	return b, name, err
@@ -106,15 +107,15 @@ func parse(location string) (bucket, path string, err error) {
 	u, err := url.Parse(location)
 	switch {
 	case err != nil: // its text may show a password
-		return "", "", fmt.Errorf("gs: %s: malformed URL", http.Redact(location))
+		return "", "", fmt.Errorf("gs: %s: malformed URL", redact.URL(location))
 	case u.Scheme != "gs":
-		return "", "", fmt.Errorf("gs: %s: not a gs URL", http.Redact(location))
+		return "", "", fmt.Errorf("gs: %s: not a gs URL", redact.URL(location))
 	case u.Host == "" || u.Port() != "":
-		return "", "", fmt.Errorf("gs: %s: names no bucket", http.Redact(location))
+		return "", "", fmt.Errorf("gs: %s: names no bucket", redact.URL(location))
 	case u.User != nil:
-		return "", "", fmt.Errorf("gs: %s: credentials do not belong into a URL", http.Redact(location))
+		return "", "", fmt.Errorf("gs: %s: credentials do not belong into a URL", redact.URL(location))
 	case u.RawQuery != "" || u.Fragment != "":
-		return "", "", fmt.Errorf("gs: %s: a ? in a name is written %%3F, and a # %%23", http.Redact(location))
+		return "", "", fmt.Errorf("gs: %s: a ? in a name is written %%3F, and a # %%23", redact.URL(location))
 	}
 	return u.Host, strings.TrimPrefix(u.Path, "/"), nil
 }

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"caravel/internal/redact"
 	"caravel/store"
 )
 
@@ -122,10 +123,10 @@ func Object(location string, opt Options) (w *Web, name string, err error) {
 	slash := strings.LastIndexByte(path, '/')
 	escaped := path[slash+1:]
 	if escaped == "" {
-		return nil, "", fmt.Errorf("%s: names a folder, not a file", Redact(location))
+		return nil, "", fmt.Errorf("%s: names a folder, not a file", redact.URL(location))
 	}
 	if name, err = url.PathUnescape(escaped); err != nil {
-		return nil, "", fmt.Errorf("%s: %w", Redact(location), err)
+		return nil, "", fmt.Errorf("%s: %w", redact.URL(location), err)
 	}
 	w.object = typedName{name, escaped}
 	return w, name, w.setFolder(path[:slash])
@@ -191,34 +192,17 @@ func parse(location string) (*url.URL, error) {
 	u, err := url.Parse(location)
 	switch escape := url.EscapeError(""); {
 	case errors.As(err, &escape):
-		return nil, fmt.Errorf("%s: a %% in a URL is written %%25", Redact(location))
+		return nil, fmt.Errorf("%s: a %% in a URL is written %%25", redact.URL(location))
 	case err != nil: // its text may show the password
-		return nil, fmt.Errorf("%s: malformed URL", Redact(location))
+		return nil, fmt.Errorf("%s: malformed URL", redact.URL(location))
 	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%s: not an http or https URL", Redact(location))
+		return nil, fmt.Errorf("%s: not an http or https URL", redact.URL(location))
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("%s: names no host", Redact(location))
+		return nil, fmt.Errorf("%s: names no host", redact.URL(location))
 	case u.Fragment != "":
-		return nil, fmt.Errorf("%s: a # in a URL is written %%23", Redact(location))
+		return nil, fmt.Errorf("%s: a # in a URL is written %%23", redact.URL(location))
 	}
 	return u, nil
-}
-
-// Redact is a URL, even a malformed one, without what may be secret: user,
-// password, query and fragment.
-func Redact(location string) string {
-	if u, err := url.Parse(location); err == nil && u.Host != "" {
-		return show(u)
-	}
-	scheme, rest, ok := strings.Cut(location, "://")
-	if !ok {
-		return location
-	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	if end := strings.IndexAny(rest, "?#"); end >= 0 {
-		rest = rest[:end]
-	}
-	return scheme + "://" + rest
 }
 
 // show is a URL as people see it.

@@ -25,6 +25,7 @@ import (
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/http"
 )
@@ -66,10 +67,10 @@ func New(location string, opt Options) (*Repository, error) {
 	}
 	ref := registry.Reference{Registry: u.Host, Repository: strings.Trim(u.Path, "/")}
 	if err := ref.ValidateRegistry(); err != nil {
-		return nil, fmt.Errorf("%s: names no registry", http.Redact(location))
+		return nil, fmt.Errorf("%s: names no registry", redact.URL(location))
 	}
 	if err := ref.ValidateRepository(); err != nil {
-		return nil, fmt.Errorf("%s: %q is no name of a repository: lower case letters, digits, and one of . _ - between them", http.Redact(location), ref.Repository)
+		return nil, fmt.Errorf("%s: %q is no name of a repository: lower case letters, digits, and one of . _ - between them", redact.URL(location), ref.Repository)
 	}
 	web := strings.TrimPrefix(u.Scheme, "oci+")
 	client := newClient(ref, opt)
@@ -101,7 +102,7 @@ func Object(location string, opt Options) (*Repository, string, error) {
 	}
 	slash := strings.LastIndexByte(u.Path, '/')
 	if slash < 0 || slash == len(u.Path)-1 {
-		return nil, "", fmt.Errorf("%s: names a repository, not a file in it", http.Redact(location))
+		return nil, "", fmt.Errorf("%s: names a repository, not a file in it", redact.URL(location))
 	}
 	name := u.Path[slash+1:]
 	u.Path, u.RawPath = u.Path[:slash], ""
@@ -113,13 +114,13 @@ func parse(location string) (*url.URL, error) {
 	u, err := url.Parse(location)
 	switch {
 	case err != nil: // its text may show a password
-		return nil, fmt.Errorf("%s: malformed URL", http.Redact(location))
+		return nil, fmt.Errorf("%s: malformed URL", redact.URL(location))
 	case u.Scheme != "oci+http" && u.Scheme != "oci+https":
-		return nil, fmt.Errorf("%s: not an oci+https or oci+http URL", http.Redact(location))
+		return nil, fmt.Errorf("%s: not an oci+https or oci+http URL", redact.URL(location))
 	case u.User != nil:
-		return nil, fmt.Errorf("%s: user and password of a registry are not written in its URL", http.Redact(location))
+		return nil, fmt.Errorf("%s: user and password of a registry are not written in its URL", redact.URL(location))
 	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("%s: a registry takes no ? or #", http.Redact(location))
+		return nil, fmt.Errorf("%s: a registry takes no ? or #", redact.URL(location))
 	}
 	return u, nil
 }

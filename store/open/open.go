@@ -23,6 +23,7 @@ import (
 	"strings"
 	"time"
 
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/http"
 	"caravel/store/limit"
@@ -180,7 +181,7 @@ func Folder(location string, opt Options) (store.Blobs, store.Form, error) {
 		return nil, store.Form{}, err
 	}
 	if s.chunks != nil {
-		return nil, store.Form{}, fmt.Errorf("open: %s: its chunks are no files that can be looked at: go there", http.Redact(location))
+		return nil, store.Form{}, fmt.Errorf("open: %s: its chunks are no files that can be looked at: go there", redact.URL(location))
 	}
 	b, err := s.blobs(location, opt)
 	if err == nil {

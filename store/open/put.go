@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 )
 
 // Remote reports whether a location is behind a network.
@@ -26,7 +26,7 @@ func Putter(location string, opt Options) (p store.Putter, name string, err erro
 	}
 	p, ok := b.(store.Putter)
 	if !ok {
-		return nil, "", fmt.Errorf("open: %s: nothing can be written there: write into a directory and copy that: %w", http.Redact(location), store.ErrRefused)
+		return nil, "", fmt.Errorf("open: %s: nothing can be written there: write into a directory and copy that: %w", redact.URL(location), store.ErrRefused)
 	}
 	return p, name, nil
 }
@@ -71,7 +71,7 @@ func Delete(ctx context.Context, location string, opt Options) error {
 	}
 	d, ok := b.(store.Deleter)
 	if !ok {
-		return fmt.Errorf("open: %s: nothing can be removed there: %w", http.Redact(location), store.ErrRefused)
+		return fmt.Errorf("open: %s: nothing can be removed there: %w", redact.URL(location), store.ErrRefused)
 	}
 	return d.Delete(ctx, name)
 }

@@ -6,8 +6,8 @@ import (
 	"io"
 	"math"
 
+	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/http"
 )
 
 // Refresh is Read, unless the file is behind a network and still the version in
@@ -28,7 +28,7 @@ func Refresh(ctx context.Context, location string, have store.Info, limit int64,
 	case err != nil:
 		return nil, store.Info{}, err
 	case info.Size > limit, int64(len(content)) > limit:
-		return nil, store.Info{}, fmt.Errorf("open: %s: more than %d bytes", http.Redact(location), limit)
+		return nil, store.Info{}, fmt.Errorf("open: %s: more than %d bytes", redact.URL(location), limit)
 	}
 	return content, info, nil
 }

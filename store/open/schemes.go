@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"caravel/internal/redact"
 	"caravel/store"
 	"caravel/store/http"
 	"caravel/store/local"
@@ -62,7 +63,7 @@ func schemeOf(location string) (scheme, error) {
 	for _, s := range schemes {
 		switch {
 		case s.name == name && s.leftOut:
-			return scheme{}, fmt.Errorf("open: %s: %s:// is left out of this build", http.Redact(location), name)
+			return scheme{}, fmt.Errorf("open: %s: %s:// is left out of this build", redact.URL(location), name)
 		case s.name == name:
 			return s, nil
 		}
@@ -73,7 +74,7 @@ func schemeOf(location string) (scheme, error) {
 	if s, ok := helped(name); ok {
 		return s, nil
 	}
-	return scheme{}, fmt.Errorf("open: %s: %s:// is not supported, and there is no casync-%[2]s in $CASYNC_PROTOCOL_PATH; %s are", http.Redact(location), name, supported)
+	return scheme{}, fmt.Errorf("open: %s: %s:// is not supported, and there is no casync-%[2]s in $CASYNC_PROTOCOL_PATH; %s are", redact.URL(location), name, supported)
 }
 
 // classify tells a path (name "") from a URL and from what casync calls ssh.

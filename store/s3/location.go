@@ -12,7 +12,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 
-	"caravel/store/http"
+	"caravel/internal/redact"
 )
 
 // A location is where a bucket is, and where in it.
@@ -29,7 +29,7 @@ type location struct {
 func parse(text string) (location, error) {
 	l, err := parseURL(text)
 	if err != nil {
-		return location{}, fmt.Errorf("s3: %s: %w", http.Redact(text), err)
+		return location{}, fmt.Errorf("s3: %s: %w", redact.URL(text), err)
 	}
 	return l, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"caravel/internal/redact"
 )
 
 // A server is whom a session is with.
@@ -29,7 +31,7 @@ type location struct {
 func parse(text string) (location, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return location{}, fmt.Errorf("%s: malformed URL", redact(text))
+		return location{}, fmt.Errorf("%s: malformed URL", redact.URL(text))
 	}
 	l := location{server{u.User.Username(), u.Hostname(), u.Port()}, u.Path}
 	_, password := u.User.Password()
@@ -50,7 +52,7 @@ func parse(text string) (location, error) {
 		err = l.server.check()
 	}
 	if err != nil {
-		return location{}, fmt.Errorf("%s: %w", redact(text), err)
+		return location{}, fmt.Errorf("%s: %w", redact.URL(text), err)
 	}
 	return l, nil
 }
@@ -122,17 +124,3 @@ func (s server) args() []string {
 
 // escape is a path as it is written in a URL.
 func escape(path string) string { return (&url.URL{Path: path}).EscapedPath() }
-
-// redact is a URL, even a malformed one, without what stands before the host, and
-// behind the path.
-func redact(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		return text
-	}
-	rest = rest[strings.LastIndexByte(rest, '@')+1:]
-	if end := strings.IndexAny(rest, "?#"); end >= 0 {
-		rest = rest[:end]
-	}
-	return scheme + "://" + rest
-}
