@@ -55,8 +55,9 @@ caravel tree writes one later. With --encryption chunks are encrypted and the
 index is not; a sidecar, which is not either, is only written with --no-tree=no.
 Prints the digest.
 
-IMAGE and STORE may be URLs of a server that takes files (PUT). The index comes
-last, when all of its chunks are stored.
+IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
+an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
+index comes last, when all of its chunks are stored.
 
 What make itself writes below the directory, its store too, is left out.
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pkg/sftp"
 
+	"caravel/internal/lastwords"
 	"caravel/store"
 )
 
@@ -71,7 +72,7 @@ func missing(err error) bool {
 func said(status *sftp.StatusError) error {
 	// The library has the words in quotes, and behind them its own name of the code.
 	text := strings.TrimPrefix(status.Error(), "sftp: ")
-	return &saidError{"the server says " + oneLine(text), status}
+	return &saidError{"the server says " + lastwords.OneLine(text), status}
 }
 
 type saidError struct {
@@ -130,14 +131,4 @@ func (e *deathError) final() bool {
 		}
 	}
 	return false
-}
-
-// oneLine is a text of a stranger's as part of one line for people.
-func oneLine(text string) string {
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, text)), " ")
 }

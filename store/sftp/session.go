@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/pkg/sftp"
+
+	"caravel/internal/lastwords"
 )
 
 // ending is how long a program may take to end when its session is over.
@@ -25,7 +27,7 @@ type session struct {
 	pool   *pool
 	cmd    *exec.Cmd
 	stdout io.Closer
-	said   *words
+	said   *lastwords.Words
 	client *sftp.Client
 	pulse  *pulse
 	idle   *time.Timer // ends it; stopped while it has load
@@ -42,7 +44,7 @@ type session struct {
 
 // begin starts a session and waits until the server has greeted.
 func (p *pool) begin() (*session, error) {
-	s := &session{pool: p, said: &words{}, gone: make(chan struct{})}
+	s := &session{pool: p, said: &lastwords.Words{}, gone: make(chan struct{})}
 	s.pulse = newPulse(p.stall, func() {
 		s.kill(fmt.Errorf("stalled: less than %d bytes came in %v", trickle, p.stall))
 	})

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os/exec"
 	"strings"
-	"sync"
 
 	"caravel/castp"
 	"caravel/store"
@@ -20,39 +19,6 @@ const (
 
 // enoent is ENOENT in an ABORT, which has Linux's numbers.
 const enoent = 2
-
-// tail keeps the end of what a process says on its standard error.
-type tail struct {
-	mu sync.Mutex // guards b
-	b  []byte
-}
-
-const tailSize = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, p...)
-	if n := len(t.b); n > tailSize {
-		t.b = append(t.b[:0], t.b[n-tailSize:]...)
-	}
-	return len(p), nil
-}
-
-// String is the last lines, as one.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clean := strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' {
-			return ' '
-		}
-		return r
-	}, string(t.b))
-	lines := strings.FieldsFunc(clean, func(r rune) bool { return r == '\n' })
-	const most = 3
-	return strings.Join(lines[max(len(lines)-most, 0):], "; ")
-}
 
 // notStarted says why there is no process.
 func notStarted(p place, err error) error {

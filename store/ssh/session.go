@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"caravel/castp"
+	"caravel/internal/lastwords"
 )
 
 // A session is a conversation with one process.
@@ -23,7 +24,7 @@ type session struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser // of the process
 	out    io.ReadCloser
-	stderr tail
+	stderr lastwords.Words
 	kill   context.CancelFunc
 
 	// handle takes a message; its data is read from r, at once. It is called by one
