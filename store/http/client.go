@@ -47,6 +47,19 @@ type certified struct {
 	others *nethttp.Transport
 }
 
+// Others leads to the servers which ours redirects to.
+func (c *certified) Others() nethttp.RoundTripper { return c.others }
+
+// Others are the connections to any host but the one that conns are for: those on which
+// no client's certificate is shown. What wraps the Transport of NewClient's has a method
+// Others that does so with these; else they are conns.
+func Others(conns nethttp.RoundTripper) nethttp.RoundTripper {
+	if c, ok := conns.(interface{ Others() nethttp.RoundTripper }); ok {
+		return c.Others()
+	}
+	return conns
+}
+
 // CloseIdleConnections is for nethttp.Client's.
 func (c *certified) CloseIdleConnections() {
 	c.Transport.CloseIdleConnections()

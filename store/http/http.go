@@ -100,10 +100,7 @@ func New(base string, opt Options) (*Web, error) {
 		opt.Client = NewClient(opt)
 	}
 	w.conns = cmp.Or(opt.Client.Transport, nethttp.DefaultTransport)
-	w.others = w.conns
-	if c, ok := w.conns.(*certified); ok {
-		w.others = c.others
-	}
+	w.others = Others(w.conns)
 	return w, nil
 }
 

@@ -77,3 +77,8 @@ func refusal(err error) int {
 	}
 	return 0
 }
+
+// Others lead to where the registry sends us for a blob.
+func (t roundTripper) Others() nethttp.RoundTripper {
+	return http.Others(t.client.Client.Transport)
+}

@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"caravel/store"
+	"caravel/store/http"
 	"caravel/store/oci"
 )
 
@@ -104,5 +106,56 @@ func TestHostileRegistry(t *testing.T) {
 				t.Errorf("%v does not say where", err)
 			}
 		})
+	}
+}
+
+// Where a registry keeps its blobs elsewhere, our certificate is not shown there, nor
+// who we are.
+func TestBlobsElsewhere(t *testing.T) {
+	const content = "content"
+	blob := digest.FromString(content)
+	seen := map[string]int{} // certificates by server
+	server := func(name string, answer nethttp.HandlerFunc) *httptest.Server {
+		s := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			seen[name] += len(r.TLS.PeerCertificates)
+			if _, _, known := r.BasicAuth(); known && name == "elsewhere" {
+				t.Error("elsewhere it is known who we are")
+			}
+			answer(w, r)
+		}))
+		s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		return s
+	}
+	elsewhere := server("elsewhere", func(w nethttp.ResponseWriter, _ *nethttp.Request) { io.WriteString(w, content) })
+	registry := server("registry", func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if _, _, known := r.BasicAuth(); !known {
+			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+			w.WriteHeader(nethttp.StatusUnauthorized)
+			return
+		}
+		if strings.Contains(r.URL.Path, "/blobs/") {
+			nethttp.Redirect(w, r, elsewhere.URL+"/blob", nethttp.StatusTemporaryRedirect)
+			return
+		}
+		fmt.Fprintf(w, `{"artifactType": "application/vnd.caravel.file.v1", "layers": [{"size": %d, "digest": %q}]}`, len(content), blob)
+	})
+	config := registry.Client().Transport.(*nethttp.Transport).TLSClientConfig.Clone()
+	config.Certificates = registry.TLS.Certificates
+	repo, err := oci.New("oci+"+registry.URL+"/r", oci.Options{User: "me", Password: "secret", HTTP: http.Options{TLS: config}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _, err := repo.Open(t.Context(), "file", store.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if got, err := io.ReadAll(body); err != nil || string(got) != content {
+		t.Errorf("%q, %v", got, err)
+	}
+	if seen["registry"] == 0 || seen["elsewhere"] != 0 {
+		t.Errorf("certificates shown: %v", seen)
 	}
 }

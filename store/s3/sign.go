@@ -9,6 +9,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"caravel/store/http"
 )
 
 // A signing signs requests without a body, and makes Go's errors of the answers
@@ -34,6 +36,13 @@ func (s *signing) RoundTrip(req *nethttp.Request) (*nethttp.Response, error) {
 		return nil, err
 	}
 	return resp, refused(resp, s.region)
+}
+
+// Others sign, too: Amazon's servers send to one another.
+func (s *signing) Others() nethttp.RoundTripper {
+	others := *s
+	others.conns = http.Others(s.conns)
+	return &others
 }
 
 // sign is the request with a signature, unless we are nobody, or were sent to
