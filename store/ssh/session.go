@@ -95,6 +95,9 @@ func (s *session) begin(ctx context.Context, c call, opt Options) error {
 	}
 }
 
+// farewell is how long a far side that says no more has to end, and so to tell why.
+const farewell = 5 * time.Second
+
 // run is the session's life.
 func (s *session) run(wants castp.Flags) {
 	var busy sync.WaitGroup
@@ -103,15 +106,20 @@ func (s *session) run(wants castp.Flags) {
 	busy.Go(func() { s.watch(over) })
 	err := s.read(wants)
 	close(over)
-	if err != nil {
+	ended := errors.Is(err, errEnded)
+	if err != nil && !ended {
 		s.kill()
 	}
 	s.in.Close()
 	busy.Wait()
 	late := time.AfterFunc(s.stall, func() { s.fail(errLate) })
+	if ended { // its status is about to say why
+		late.Stop()
+		late = time.AfterFunc(min(s.stall, farewell), s.kill)
+	}
 	_, _ = io.Copy(io.Discard, s.out) // it has nothing to say any more
-	late.Stop()
 	exit := s.cmd.Wait()
+	late.Stop()
 	s.kill()
 	s.err = s.explain(err, exit)
 	close(s.done)
