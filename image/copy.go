@@ -51,18 +51,25 @@ func Copy(ctx context.Context, dst store.Writer, src store.Store, wants []store.
 		c.progress = new(atomic.Int64)
 	}
 	g, each := errgroup.WithContext(ctx)
-	g.SetLimit(cmp.Or(opt.InFlight, defaultInFlight))
 	weight := semaphore.NewWeighted(inFlightBytes)
-	for _, want := range wants {
-		n := min(int64(want.Size), inFlightBytes)
-		if weight.Acquire(each, n) != nil {
-			break // which Wait or ctx explains
-		}
+	work := make(chan store.Want)
+	for range min(cmp.Or(opt.InFlight, defaultInFlight), len(wants)) { // each with the stack that it takes, once
 		g.Go(func() error {
-			defer weight.Release(n)
-			return c.one(each, want)
+			for want := range work {
+				if err := c.one(each, want); err != nil {
+					return err
+				}
+				weight.Release(weigh(want))
+			}
+			return nil
 		})
 	}
+	for _, want := range wants {
+		if weight.Acquire(each, weigh(want)) != nil || !hand(each, work, want) {
+			break // which Wait or ctx explains
+		}
+	}
+	close(work)
 	err := g.Wait()
 	if err == nil {
 		err = context.Cause(ctx)
@@ -71,6 +78,19 @@ func Copy(ctx context.Context, dst store.Writer, src store.Store, wants []store.
 		err = dst.Sync(ctx)
 	}
 	return Copied{c.copied.Load(), c.present.Load(), c.bytes.Load()}, err
+}
+
+// weigh is what a chunk counts among the bytes under way.
+func weigh(want store.Want) int64 { return min(int64(want.Size), inFlightBytes) }
+
+// hand reports whether somebody has taken the chunk before ctx has ended.
+func hand(ctx context.Context, work chan<- store.Want, want store.Want) bool {
+	select {
+	case work <- want:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // copying is one Copy.

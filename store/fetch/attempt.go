@@ -10,27 +10,39 @@ import (
 	"caravel/store"
 )
 
-// fly is the goroutine of one request. When the answer is here, it goes on as
-// a decoder, of whatever is most urgent, if a core is free.
-func (q *Queue) fly(ctx context.Context, f *flight, a *attempt, want store.Want) {
+// fly makes one request after the other, as long as there is one to be made: a
+// goroutine that was through it once has the stack that it takes.
+func (q *Queue) fly(a *attempt) {
+	for a != nil {
+		a = q.request(a)
+	}
+}
+
+// request makes a request. When the answer is here, it goes on as a decoder, of
+// whatever is most urgent, if a core is free. It returns a request that is to be made
+// next, if it has nothing to decode.
+func (q *Queue) request(a *attempt) (next *attempt) {
 	defer q.wg.Done()
-	c, found, err := q.answer(ctx, f.has, want)
+	c, found, err := q.answer(a)
 	a.cancel(nil)
 
 	q.mu.Lock()
-	drop := q.land(f, a, c, found, err)
+	drop := q.land(a, c, found, err)
 	if q.window.clogged && q.demanding(time.Now()) {
 		q.makeWay()
 	}
 	for {
 		q.dispatch()
 		f := q.nextToDecode()
+		if f == nil {
+			next = q.firstBegun()
+		}
 		q.unlock()
 		if drop != nil {
 			drop.Release()
 		}
 		if f == nil {
-			return
+			return next
 		}
 		plain, err := f.check()
 		q.mu.Lock()
@@ -38,23 +50,33 @@ func (q *Queue) fly(ctx context.Context, f *flight, a *attempt, want store.Want)
 	}
 }
 
-// answer asks the origin. Where the request was cancelled, the error is why.
-func (q *Queue) answer(ctx context.Context, has bool, want store.Want) (c *store.Chunk, found bool, err error) {
-	if has {
-		found, err = q.origin.Has(ctx, want)
-	} else {
-		c, err = q.origin.Get(ctx, want)
+// firstBegun takes the first request that has no goroutine yet; nil: all have.
+func (q *Queue) firstBegun() *attempt {
+	if len(q.begun) == 0 {
+		return nil
 	}
-	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = context.Cause(ctx)
+	a := q.begun[0]
+	q.begun = slices.Delete(q.begun, 0, 1)
+	return a
+}
+
+// answer asks the origin. Where the request was cancelled, the error is why.
+func (q *Queue) answer(a *attempt) (c *store.Chunk, found bool, err error) {
+	if a.flight.has {
+		found, err = q.origin.Has(a.ctx, a.want)
+	} else {
+		c, err = q.origin.Get(a.ctx, a.want)
+	}
+	if err != nil && a.ctx.Err() != nil && errors.Is(err, a.ctx.Err()) {
+		err = context.Cause(a.ctx)
 	}
 	return c, found, err
 }
 
 // land gives the slot of a back and takes the answer. The chunk that it returns
 // is of no use and must be released, outside the lock.
-func (q *Queue) land(f *flight, a *attempt, c *store.Chunk, found bool, err error) (drop *store.Chunk) {
-	now := time.Now()
+func (q *Queue) land(a *attempt, c *store.Chunk, found bool, err error) (drop *store.Chunk) {
+	now, f := time.Now(), a.flight
 	i := slices.Index(f.attempts, a)
 	if i < 0 && err != nil { // it has made way
 		return nil

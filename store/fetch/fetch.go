@@ -153,6 +153,7 @@ type Queue struct {
 	counts  [store.Classes]Counts
 	outage  outage
 	notes   []note
+	begun   []*attempt // that have no goroutine yet
 }
 
 var _ store.Store = (*Queue)(nil)

@@ -62,6 +62,9 @@ type flight struct {
 
 // An attempt is one request under way.
 type attempt struct {
+	flight *flight
+	ctx    context.Context
+	want   store.Want
 	sent   time.Time
 	until  time.Time // when it counts as stalled; zero: never, or it has
 	hedge  bool

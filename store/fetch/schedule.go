@@ -113,16 +113,16 @@ func (q *Queue) start(f *flight, now time.Time) {
 // ask sends one request for f.
 func (q *Queue) ask(f *flight, now time.Time, hedge bool) {
 	ctx, cancel := context.WithCancelCause(q.life)
-	a := &attempt{sent: now, hedge: hedge, cancel: cancel}
+	a := &attempt{flight: f, ctx: ctx, sent: now, hedge: hedge, cancel: cancel}
+	a.want = store.Want{ID: f.id, Size: f.size, Digest: f.digest, Class: f.class}
 	if q.opt.Try > 0 {
 		a.until = now.Add(q.opt.Try << min(f.stalls, 10))
 	}
 	f.attempts = append(f.attempts, a)
 	q.count(f, 1)
 	q.counts[f.class].Requests++
-	want := store.Want{ID: f.id, Size: f.size, Digest: f.digest, Class: f.class}
 	q.wg.Add(1)
-	go q.fly(ctx, f, a, want)
+	q.begun = append(q.begun, a) // see unlock
 }
 
 // makeWay puts what background had in flight when the link got clogged, beyond

@@ -107,8 +107,12 @@ func (q *Queue) answered(now time.Time) {
 	q.outage = outage{}
 }
 
-// unlock releases the lock, and then writes what came up under it to the log.
+// unlock releases the lock, after it has given the requests that were begun under it
+// goroutines, and then writes what came up under it to the log.
 func (q *Queue) unlock() {
+	for a := q.firstBegun(); a != nil; a = q.firstBegun() {
+		go q.fly(a)
+	}
 	notes := q.notes
 	q.notes = nil
 	q.mu.Unlock()
