@@ -146,12 +146,13 @@ func TestRouterCancelled(t *testing.T) {
 	plain := storetest.Plains()[1]
 	good := holding(t, plain)
 	first := waiting{good}
-	for name, s := range map[string]store.Store{
-		"router":   store.Router(nil, first, good),
-		"failover": store.Failover(nil, first, good),
+	for name, open := range map[string]func() store.Store{
+		"router":   func() store.Store { return store.Router(nil, first, good) },
+		"failover": func() store.Store { return store.Failover(store.FailoverOptions{}, first, good) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				s := open()
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(time.Second, cancel)
 				before := good.asked()

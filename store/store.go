@@ -8,7 +8,7 @@
 // stacks them in the order in which it wants them:
 //
 //	near := store.Chunks(dir, store.Form{Either: true})
-//	far := store.Failover(log, store.Chunks(web, store.Form{}), store.Chunks(mirror, store.Form{}))
+//	far := store.Failover(store.FailoverOptions{}, store.Chunks(web, store.Form{}), store.Chunks(mirror, store.Form{}))
 //	s := store.Router(log, near, far)
 package store
 

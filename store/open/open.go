@@ -116,33 +116,41 @@ func (o Options) at(place Place) (Options, error) {
 func Store(location string, opt Options) (store.Store, error) {
 	members := strings.Split(location, "|")
 	if len(members) == 1 {
-		return single(location, opt)
+		s, _, err := single(location, opt)
+		return s, err
 	}
-	stores := make([]store.Store, len(members))
+	stores, group := make([]store.Store, len(members)), store.FailoverOptions{Patience: mostPatience, Log: opt.Log}
 	for i, member := range members {
-		var err error
-		if stores[i], err = single(member, opt); err != nil {
+		s, stall, err := single(member, opt)
+		if err != nil {
 			return nil, err
 		}
+		stores[i] = s
+		if stall > 0 {
+			group.Patience = min(group.Patience, stall)
+		}
 	}
-	return store.Failover(opt.Log, stores...), nil
+	return store.Failover(group, stores...), nil
 }
 
-// single opens one store.
-func single(location string, opt Options) (store.Store, error) {
+// mostPatience is how long a store of a group may be silent, however long others may.
+const mostPatience = 10 * time.Second
+
+// single opens one store, and says for how long it may be silent; 0: as it likes.
+func single(location string, opt Options) (s store.Store, stall time.Duration, err error) {
 	k, opt, err := kindOf(location, opt)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	s, origin, err := k.reading(location, opt)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if opt.Wrap == nil {
-		return store.Verify(s), nil
+		return store.Verify(s), opt.HTTP.Stall, nil
 	}
 	origin.Location, origin.Remote = location, k.remote
-	return opt.Wrap(s, origin), nil
+	return opt.Wrap(s, origin), opt.HTTP.Stall, nil
 }
 
 // reading opens a store to read from, and says where it is and what it is encrypted with.
