@@ -41,6 +41,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -50,13 +51,13 @@ import (
 
 // Options tunes a Store. The zero value is a good choice.
 type Options struct {
-	Sessions int           // most for reading; 0: 4
+	Sessions int           // most for reading; 0: one for each core, 4 at most
 	Stall    time.Duration // how long a far side that owes an answer may be silent; 0: 30 s
 	Idle     time.Duration // after which a session that nobody uses ends; 0: 1 min
 }
 
 func (o Options) filled() Options {
-	o.Sessions = max(cmp.Or(o.Sessions, 4), 1)
+	o.Sessions = max(cmp.Or(o.Sessions, min(runtime.GOMAXPROCS(0), 4)), 1)
 	o.Stall = cmp.Or(o.Stall, 30*time.Second)
 	o.Idle = cmp.Or(o.Idle, time.Minute)
 	return o
