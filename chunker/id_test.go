@@ -1,6 +1,7 @@
 package chunker_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -74,5 +75,24 @@ func TestIDInJSON(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(`{"chunk":"e3b0"}`), &got); err == nil {
 		t.Error("a short ID is taken")
+	}
+}
+
+// Many at once give what each one gives.
+func TestSums(t *testing.T) {
+	messages := make([][]byte, 3*chunker.SumsAtOnce+1)
+	for i := range messages {
+		messages[i] = bytes.Repeat([]byte{byte(i)}, i*i)
+	}
+	for _, d := range []chunker.Digest{chunker.SHA512_256, chunker.SHA256} {
+		for n := range len(messages) + 1 {
+			ids := make([]chunker.ID, n)
+			d.Sums(ids, messages[:n])
+			for i, id := range ids {
+				if id != d.Sum(messages[i]) {
+					t.Fatalf("%v: %d of %d: got %v", d, i, n, id)
+				}
+			}
+		}
 	}
 }

@@ -48,9 +48,9 @@ type Made struct {
 // nil dst it only finds out the index. When it returns without an error, the
 // chunks are on disk: what is left is to write the index.
 //
-// Reading, cutting and the digest of the stream run beside the workers, which
-// take a chunk each through digest, lookup, compression and store. The chunks
-// come out of them in any order and are put in order again at the end only.
+// Reading, cutting, the digest of the stream and those of the chunks, many at a time, run
+// beside the workers, which take a chunk each through lookup, compression and store. The
+// chunks come out of them in any order and are put in order again at the end only.
 func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (*Made, error) {
 	if opt.Params == (chunker.Params{}) {
 		opt.Params = chunker.DefaultParams()
@@ -80,6 +80,7 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		zero:    zeroID(opt.Digest, opt.Params.Max),
 		buffers: newBuffers(opt.Params.Max),
 		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),
+		cuts:    make(chan *makeJob, 2*chunker.SumsAtOnce),
 		jobs:    make(chan *makeJob),
 		stream:  make(chan *makeJob, 16),
 		ordered: make(chan *makeJob, 1024),
@@ -102,7 +103,8 @@ type maker struct {
 	buffers *buffers
 	weight  *semaphore.Weighted // bytes between cutting and storing
 
-	jobs    chan *makeJob // to the workers
+	cuts    chan *makeJob // to the digests of chunks
+	jobs    chan *makeJob // to the workers, with an id
 	stream  chan *makeJob // to the digest of the stream
 	ordered chan *makeJob // to the index, in the image's order
 
@@ -133,6 +135,7 @@ func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 	g.Go(func() error { return m.cut(ctx, r) })
 	g.Go(func() error { return m.digest(ctx) })
 	g.Go(func() error { return m.collect(ctx) })
+	g.Go(func() error { return m.identify(ctx) })
 	for range m.opt.Workers {
 		g.Go(func() error { return m.work(ctx) })
 	}
@@ -155,7 +158,7 @@ func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 
 // cut feeds the other stages.
 func (m *maker) cut(ctx context.Context, r io.Reader) error {
-	defer close(m.jobs)
+	defer close(m.cuts)
 	defer close(m.stream)
 	defer close(m.ordered)
 	for data, err := range chunker.Chunks(contextReader{ctx, r}, m.opt.Params) {
@@ -168,7 +171,7 @@ func (m *maker) cut(ctx context.Context, r io.Reader) error {
 		j := &makeJob{plain: m.buffers.get(len(data)), size: len(data), done: make(chan struct{})}
 		copy(*j.plain, data)
 		j.holder.Store(2)
-		for _, to := range []chan *makeJob{m.ordered, m.stream, m.jobs} {
+		for _, to := range []chan *makeJob{m.ordered, m.stream, m.cuts} {
 			select {
 			case to <- j:
 			case <-ctx.Done():
@@ -203,9 +206,78 @@ func (m *maker) collect(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// identify gives the chunks their ids, on as many cores as there are.
+func (m *maker) identify(ctx context.Context) error {
+	defer close(m.jobs)
+	var all errgroup.Group
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() error {
+			b := batch{jobs: make([]*makeJob, 0, chunker.SumsAtOnce)}
+			for b.fill(m.cuts) {
+				b.sum(m)
+				for _, j := range b.jobs {
+					select {
+					case m.jobs <- j:
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+// A batch is chunks whose ids are found together.
+type batch struct {
+	jobs   []*makeJob
+	plains [][]byte     // of those that have to be digested
+	wants  []*makeJob   // which these are
+	ids    []chunker.ID // theirs
+}
+
+// fill takes as many chunks as there are, one at least, and waits for none but that; false
+// if none will come.
+func (b *batch) fill(from <-chan *makeJob) bool {
+	clear(b.jobs)
+	b.jobs = b.jobs[:0]
+	j, ok := <-from
+	for ok {
+		b.jobs = append(b.jobs, j)
+		if len(b.jobs) == cap(b.jobs) {
+			break
+		}
+		select {
+		case j, ok = <-from:
+		default:
+			return true
+		}
+	}
+	return len(b.jobs) > 0
+}
+
+// sum finds the ids; that of the longest hole is known.
+func (b *batch) sum(m *maker) {
+	b.plains, b.wants = b.plains[:0], b.wants[:0]
+	for _, j := range b.jobs {
+		if j.size == m.opt.Params.Max && isZero(*j.plain) {
+			j.id = m.zero
+			continue
+		}
+		b.plains, b.wants = append(b.plains, *j.plain), append(b.wants, j)
+	}
+	b.ids = append(b.ids[:0], make([]chunker.ID, len(b.wants))...)
+	m.opt.Digest.Sums(b.ids, b.plains)
+	for i, j := range b.wants {
+		j.id = b.ids[i]
+	}
+	clear(b.plains)
+	clear(b.wants)
+}
+
 func (m *maker) work(ctx context.Context) error {
 	for j := range m.jobs {
-		j.id = m.id(*j.plain)
 		if err := m.keep(ctx, j); err != nil {
 			return err
 		}
@@ -214,14 +286,6 @@ func (m *maker) work(ctx context.Context) error {
 		m.drop(j)
 	}
 	return ctx.Err()
-}
-
-// id digests a chunk; the digest of the longest hole is known.
-func (m *maker) id(plain []byte) chunker.ID {
-	if len(plain) == m.opt.Params.Max && isZero(plain) {
-		return m.zero
-	}
-	return m.opt.Digest.Sum(plain)
 }
 
 // keep puts the chunk into the store, unless it is there or another worker is
