@@ -60,6 +60,7 @@ var below = map[string][]string{
 	"internal/notify":    {},
 	"internal/hush":      {},
 	"internal/lastwords": {},
+	"internal/multisum":  {},
 	"internal/redact":    {},
 	"internal/nearest":   {},
 	"internal/claim":     {},
