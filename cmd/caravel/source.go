@@ -204,6 +204,12 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	if err := o.unlock(ctx); err != nil {
 		return nil, err
 	}
+	if !o.opt.disk.offline {
+		o.stacks.Lock()
+		first := o.locations(location)[0]
+		o.stacks.Unlock()
+		open.Warm(first, o.where) // while the index is read
+	}
 	c, err := o.catalog(ctx, location, as)
 	if err != nil {
 		return nil, err

@@ -48,10 +48,7 @@ func (o *opener) openStores(img *openedImage) error {
 // user named, then the stores in their order, and in front of each that is behind a
 // network the cache on disk.
 func (o *opener) stack(img *openedImage) (*stack, error) {
-	locations := o.opt.allStores()
-	if len(o.opt.stores) == 0 {
-		locations = append([]string{open.DefaultStore(img.location)}, locations...)
-	}
+	locations := o.locations(img.location)
 	st := &stack{}
 	var here keepers
 	var failed error
@@ -89,6 +86,15 @@ func (o *opener) stack(img *openedImage) (*stack, error) {
 		st.kept = append(here, st.kept)
 	}
 	return st, o.behindNamed(img, st)
+}
+
+// locations are the stores that an image's chunks are looked for in, in this order.
+func (o *opener) locations(image string) []string {
+	all := o.opt.allStores()
+	if len(o.opt.stores) == 0 {
+		all = append([]string{open.DefaultStore(image)}, all...)
+	}
+	return all
 }
 
 // A witness is told when there is no chunk that an index names, or another one.

@@ -3,6 +3,8 @@
 package open
 
 import (
+	"io"
+
 	"caravel/store"
 	"caravel/store/ssh"
 )
@@ -20,7 +22,11 @@ func farObject(location string, opt Options) (store.Blobs, string, error) {
 }
 
 func farChunks(location string, opt Options) (chunkStore, error) {
-	return ssh.New(location, farOptions(opt))
+	s, err := ssh.New(location, farOptions(opt))
+	if err != nil {
+		return nil, err
+	}
+	return opt.Shared.of("ssh "+location, func() io.Closer { return s }).(*ssh.Store), nil
 }
 
 func farOptions(opt Options) ssh.Options { return ssh.Options{Stall: opt.HTTP.Stall} }

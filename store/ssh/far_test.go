@@ -56,6 +56,16 @@ func behave(t *testing.T, how string) {
 // index and a store.
 var behaviours = map[string]func(verb, archive, index, chunks string) error{
 	"caravel": honest,
+	"counted": func(verb, archive, index, chunks string) error {
+		f, err := os.OpenFile(filepath.Join(chunks, "sessions"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteString(verb + "\n"); err != nil {
+			return err
+		}
+		return errors.Join(f.Close(), honest(verb, archive, index, chunks))
+	},
 	"dies at once": func(string, string, string, string) error {
 		return errors.New("no disk\nin this machine")
 	},

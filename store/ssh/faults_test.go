@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -103,6 +104,24 @@ func TestPutOverDamage(t *testing.T) {
 	err := open(t, dir, ssh.Options{}).Writer().Put(t.Context(), c)
 	if !errors.Is(err, store.ErrRefused) || !strings.Contains(err.Error(), "remove it there") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What was begun before somebody reads is what he reads from.
+func TestWarm(t *testing.T) {
+	behave(t, "counted")
+	plain := storetest.Plains()[3]
+	dir := folder(t, storetest.Objects(t, store.Form{}, plain))
+	s := open(t, dir, ssh.Options{})
+	s.Warm()
+	s.Warm()
+	c, err := s.Get(t.Context(), storetest.Want(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Release()
+	if got, err := os.ReadFile(filepath.Join(dir, "sessions")); string(got) != "pull\n" {
+		t.Errorf("sessions: %q, error %v", got, err)
 	}
 }
 

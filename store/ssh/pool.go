@@ -79,6 +79,15 @@ func (p *pool) choose(id chunker.ID) (*puller, *dialing, error) {
 	return best, p.dialing, nil
 }
 
+// warm begins the first session, if there is none.
+func (p *pool) warm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed && p.dialing == nil && len(p.sessions) == 0 {
+		p.dialing = p.dial()
+	}
+}
+
 // dial begins a session, for a caller that holds the lock. It is nobody's in
 // particular: who began it may leave while others wait.
 func (p *pool) dial() *dialing {

@@ -91,6 +91,10 @@ func New(location string, opt Options) (*Store, error) {
 	return s, nil
 }
 
+// Warm begins a session for who will read soon, and does not wait for it. If there can
+// be none, who reads will hear why.
+func (s *Store) Warm() { s.pool.warm() }
+
 // String is the store's location, without secrets.
 func (s *Store) String() string { return s.place.String() }
 
