@@ -48,6 +48,7 @@ type chunks struct {
 	store   store.Store
 	opt     ChunkOptions
 	cache   string
+	ending  string // of names, behind the ID
 	outcome outcome
 	bodies  *semaphore.Weighted // bytes of chunks that are on their way in
 	unpacks *semaphore.Weighted // chunks that are unpacked
@@ -62,6 +63,7 @@ func NewChunks(s store.Store, opt ChunkOptions) http.Handler {
 	if opt.Private {
 		h.cache = forEverPrivate
 	}
+	h.ending = opt.Form.Name(chunker.ID{})[len("abcd/")+64:]
 	h.bodies = semaphore.NewWeighted(2 * int64(opt.Form.Limit(0)))
 	h.unpacks = semaphore.NewWeighted(2 * int64(runtime.GOMAXPROCS(0)))
 	if opt.Writer != nil {
@@ -133,15 +135,21 @@ func (h *chunks) sendFile(w http.ResponseWriter, r *http.Request, id chunker.ID)
 // plausible reports whether a file can be a chunk in the form wanted: any reader
 // takes zstd, but not what else casync may have written under the same name.
 func (h *chunks) plausible(f *os.File, size int64) bool {
-	if size <= 0 || size > int64(h.opt.Form.Limit(0)) {
-		return false
-	}
+	var head [4]byte
+	n, _ := f.ReadAt(head[:], 0) // too little tells as much
+	return h.fits(size) && h.begins(head[:n])
+}
+
+// fits reports whether a chunk's file can have a size.
+func (h *chunks) fits(size int64) bool { return size > 0 && size <= int64(h.opt.Form.Limit(0)) }
+
+// begins reports whether a chunk's file can begin with head, of at least four bytes if
+// it has as many.
+func (h *chunks) begins(head []byte) bool {
 	if h.opt.Form.Compression == store.None {
 		return true
 	}
-	var head [4]byte
-	n, _ := f.ReadAt(head[:], 0) // too little tells as much
-	return n == len(head) && h.opt.Form.Begins(head[:])
+	return len(head) >= 4 && h.opt.Form.Begins(head[:4])
 }
 
 // get sends a chunk of the store, packed as it is wanted.
@@ -182,8 +190,11 @@ func (h *chunks) get(w http.ResponseWriter, r *http.Request, id chunker.ID) {
 // that have it, whenever it came there; two compressors that make different bytes, but
 // as many, of a chunk are told apart by who puts ranges of both together and verifies.
 func chunkTag(id chunker.ID, size int64) string {
-	b := append(make([]byte, 0, 40), '"')
-	b = append(b, id.String()[:16]...)
+	return string(appendChunkTag(make([]byte, 0, 40), id.String(), size))
+}
+
+func appendChunkTag(b []byte, id string, size int64) []byte {
+	b = append(append(b, '"'), id[:16]...)
 	b = strconv.AppendInt(append(b, '-'), size, 36)
-	return string(append(b, '"'))
+	return append(b, '"')
 }

@@ -39,12 +39,16 @@ type running struct {
 	end  func() error // has it end, and waits for that
 }
 
-func run(t *testing.T, h http.Handler, opt server.Options) running {
+func run(t testing.TB, h http.Handler, opt server.Options) running {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runOn(t, l, h, opt)
+}
+
+func runOn(t testing.TB, l net.Listener, h http.Handler, opt server.Options) running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	s := server.New(h, opt)
