@@ -26,6 +26,12 @@ type Files interface {
 	File(ctx context.Context, name string) (*os.File, store.Info, error)
 }
 
+// Descriptors are [Files] that open without package os.
+type Descriptors interface {
+	// Descriptor opens an object that is a file, to be closed by the caller.
+	Descriptor(name string) (fd int, info store.Info, err error)
+}
+
 // ChunkOptions tunes a handler of chunks. The zero value is a good choice.
 type ChunkOptions struct {
 	Form   store.Form     // as clients name, get and bring chunks; a store may have others

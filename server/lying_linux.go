@@ -21,12 +21,6 @@ type lying struct {
 	is func(head []byte) bool
 }
 
-// Descriptors are [Files] that open without package os.
-type Descriptors interface {
-	// Descriptor opens an object that is a file, to be closed by the caller.
-	Descriptor(name string) (fd int, info store.Info, err error)
-}
-
 var _ filer = (*chunks)(nil)
 
 // lies opens a chunk that sendFile would send.

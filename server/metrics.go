@@ -79,7 +79,11 @@ func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	p.one("caravel_http_connections_idle", "gauge", "Connections that serve no request.", float64(resting))
 	p.one("caravel_http_connections_max", "gauge", "The most connections that there may be.", float64(s.opt.Conns))
 	p.one("caravel_http_connections_evicted_total", "counter", "Idle connections that had to go for others.", float64(evicted))
-	for _, g := range s.opt.Gauge {
+	var further []Gauge
+	if s.opt.Gauge != nil {
+		further = s.opt.Gauge()
+	}
+	for _, g := range further {
 		kind := "gauge"
 		if strings.HasSuffix(g.Name, "_total") {
 			kind = "counter"

@@ -63,12 +63,12 @@ import (
 
 // Options tunes a Server. The zero value is a good choice.
 type Options struct {
-	Auth  *Auth         // nil: everybody is served
-	TLS   *tls.Config   // nil: in the clear
-	Conns int           // most connections at a time; 0: 4096
-	Grace time.Duration // how long requests may go on when the server is to end; 0: 10 s
-	Stall time.Duration // how long a client may take for its headers, its first bytes of a body, or a MiB of an answer; 0: 30 s
-	Gauge []Gauge       // further figures for /metrics
+	Auth  *Auth          // nil: everybody is served
+	TLS   *tls.Config    // nil: in the clear
+	Conns int            // most connections at a time; 0: 4096
+	Grace time.Duration  // how long requests may go on when the server is to end; 0: 10 s
+	Stall time.Duration  // how long a client may take for its headers, its first bytes of a body, or a MiB of an answer; 0: 30 s
+	Gauge func() []Gauge // further figures for /metrics, at this moment; nil: none
 
 	Requests *log.Logger  // a line for each request, as desync writes them; nil: none
 	Log      *slog.Logger // nil: discard

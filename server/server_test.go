@@ -288,7 +288,9 @@ func TestAuth(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	var lines bytes.Buffer
 	s := run(t, hello, server.Options{
-		Gauge:    []server.Gauge{{Name: "x_total", Help: "X.", Labels: `a="b"`, Value: func() float64 { return 1.5 }}, {Name: "x_total", Value: func() float64 { return 2 }}},
+		Gauge: func() []server.Gauge {
+			return []server.Gauge{{Name: "x_total", Help: "X.", Labels: `a="b"`, Value: func() float64 { return 1.5 }}, {Name: "x_total", Value: func() float64 { return 2 }}}
+		},
 		Requests: log.New(&lines, "", 0),
 	})
 	for _, method := range []string{"GET", "HEAD", "PUT", "BREW", "MAKE"} {

@@ -11,7 +11,6 @@ import (
 	"caravel/chunker"
 	"caravel/server"
 	"caravel/store"
-	"caravel/store/open"
 )
 
 type chunkServerOptions struct {
@@ -69,6 +68,7 @@ func chunkServerFlags(opt *chunkServerOptions) []cli.Flag {
 	return []cli.Flag{
 		newList("store", "serve the chunks of `STORE`, a path or URL; may be repeated", &opt.source.stores, "s"),
 		&cli.StringFlag{Name: "cache", Aliases: []string{"c"}, Usage: "keep what is fetched in `STORE`, for good, and look there first", Destination: &opt.source.cache},
+		storeFileFlag(&opt.source),
 		newSwitch("writable", "take chunks, too", &opt.writable, "w", "writeable"),
 		newSwitch("uncompressed", "serve, and take, uncompressed chunks", &opt.uncompressed, "u"),
 		skipRead,
@@ -90,7 +90,7 @@ func (o chunkServerOptions) form() store.Form {
 
 func (o chunkServerOptions) check() error {
 	switch {
-	case len(o.source.stores) == 0:
+	case len(o.source.stores) == 0 && o.source.storeFile == "":
 		return usagef("name a --store to serve")
 	case o.writable && (len(o.source.stores) > 1 || o.source.cache != ""):
 		return usagef("--writable is for one --store, without a --cache")
@@ -118,20 +118,19 @@ func chunkServer(ctx context.Context, std streams, opt chunkServerOptions) (err 
 		Private: opt.web.private(),
 		Log:     logger,
 	}
-	if opt.writable {
-		if set.Writer, err = open.Writer(opt.source.stores[0], from.where); err != nil {
-			return err
-		}
-	}
-	passed, err := from.passOn(opt.source.stores, opt.writable)
+	passed, err := from.passOn(opt.writable)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, passed.Close()) }()
-	if opt.trustStores {
-		set.Files = passed.files
+	if opt.writable {
+		set.Writer = passed.writer
 	}
-	w, err := opt.web.server(std, server.NewChunks(passed, set), logger, from.gauges())
+	if opt.trustStores {
+		set.Files = []server.Files{passed.near}
+	}
+	defer from.reloads()()
+	w, err := opt.web.server(std, server.NewChunks(passed, set), logger, from.gauges)
 	if err != nil {
 		return err
 	}
