@@ -13,7 +13,7 @@ type filer interface {
 type lying struct {
 	fd    int
 	info  store.Info
-	name  string // of the chunk that it is, abcd/abcd…
+	tag   string
 	cache string // how long it may be kept
 
 	// is tells by the first bytes of it, at least four if it has as many, whether it is
@@ -42,7 +42,7 @@ func (h *chunks) lies(path []byte) (lying, bool) {
 			closeFile(fd)
 			return lying{}, false
 		}
-		return lying{fd, info, name, h.cache, h.begins}, true
+		return lying{fd, info, h.fileTag(name[len("abcd/"):], info), h.cache, h.begins}, true
 	}
 	return lying{}, false
 }

@@ -152,7 +152,7 @@ func appendHead(b []byte, f lying, date []byte, last bool) []byte {
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, f.info.Size, 10)
 	b = append(b, "\r\nContent-Type: application/octet-stream\r\nEtag: "...)
-	b = appendChunkTag(b, f.name[len("abcd/"):], f.info.Size)
+	b = append(b, f.tag...)
 	b = append(b, "\r\nLast-Modified: "...)
 	b = f.info.ModTime.UTC().AppendFormat(b, http.TimeFormat)
 	b = append(b, "\r\nDate: "...)

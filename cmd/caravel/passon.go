@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"caravel/server"
@@ -74,7 +75,11 @@ func (o *opener) behind(written bool) (b behind, err error) {
 		return b, usagef("--writable is for one store, without a cache")
 	}
 	where := o.where
-	where.Wrap = o.queue
+	key := where.Form.Key // what is encrypted in one of them is not kept otherwise
+	where.Wrap = func(s store.Store, from open.Origin) store.Store {
+		key = cmp.Or(key, from.Key)
+		return o.queue(s, from)
+	}
 	near := true // so far
 	if o.opt.cache != "" {
 		near = b.add(o.opt.cache, local.Options{Renew: renewNamed})
@@ -100,7 +105,7 @@ func (o *opener) behind(written bool) (b behind, err error) {
 	if o.opt.cache == "" {
 		return b, nil
 	}
-	where.Wrap, where.Renew = nil, renewNamed
+	where.Wrap, where.Renew, where.Form.Key = nil, renewNamed, key
 	kept, err := open.Writer(o.opt.cache, where)
 	if err != nil {
 		return b, err
