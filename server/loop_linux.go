@@ -3,7 +3,6 @@ package server
 import (
 	"net"
 	"net/http"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -82,9 +81,6 @@ func (l *loop) read() bool {
 	if l.front.ending.Load() { // and its deadline may just have been overwritten
 		return false
 	}
-	// Others first: until they are done, who was answered has often asked again, and
-	// there is no need to wait.
-	runtime.Gosched()
 	n, err := l.sock.Read(l.head[:])
 	l.have = n
 	return err == nil
