@@ -230,3 +230,206 @@ func TestEncryptedTreeHasNoSidecar(t *testing.T) {
 		}
 	}
 }
+
+// encryptedServer is a chunk-server whose clients have its key.
+func encryptedServer(t testing.TB, key string, args ...string) (s *daemon, url string) {
+	t.Helper()
+	return startServer(t, append([]string{"chunk-server", "--encryption-key-file", key}, args...)...)
+}
+
+// TestChunkServerEncrypted serves chunks encrypted that lie otherwise, and those that
+// lie so as they are; and takes them.
+func TestChunkServerEncrypted(t *testing.T) {
+	key := keyFile(t, secretKey)
+	for _, tt := range []struct {
+		name   string
+		make   []string // of the store
+		cipher string
+		plain  bool // clients' are not compressed
+	}{
+		{"of a plain store", nil, "xchacha20-poly1305", false},
+		{"of a plain store, uncompressed", nil, "xchacha20-poly1305", true},
+		{"of one with another cipher", []string{"--encryption=aes-256-gcm", "--encryption-key-file", key}, "xchacha20-poly1305", false},
+		{"of one with the same key", []string{"--encryption=aes-256-gcm", "--encryption-key-file", key}, "aes-256-gcm", false},
+		{"of one with the same key, uncompressed", []string{"--encryption", "--encryption-key-file", key, "--compression=none"}, "xchacha20-poly1305", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDisk(t, 500_000, tt.make...)
+			conf := filepath.Join(t.TempDir(), "config.json")
+			of := map[string]any{}
+			if tt.make != nil {
+				algorithm := "aes-256-gcm"
+				if tt.plain {
+					algorithm = "xchacha20-poly1305"
+				}
+				of = map[string]any{"encryption": true, "encryption-algorithm": algorithm, "encryption-key": secretKey, "uncompressed": tt.plain}
+			}
+			writeConfig(t, conf, map[string]any{d.store: of})
+			args, client, ending := []string{"--config", conf, "--store", d.store, "--encryption=" + tt.cipher}, []string{"--encryption=" + tt.cipher, "--encryption-key-file", key}, ".cacnk."
+			theirs := map[string]any{"encryption": true, "encryption-algorithm": tt.cipher, "encryption-key": secretKey, "uncompressed": tt.plain}
+			if tt.plain {
+				args, ending = append(args, "--uncompressed"), "."
+			}
+			_, url := encryptedServer(t, key, args...)
+			if tt.plain {
+				ours := filepath.Join(t.TempDir(), "ours.json")
+				writeConfig(t, ours, map[string]any{url: map[string]any{"uncompressed": true}})
+				client = append(client, "--config", ours)
+			}
+			if got := must(t, caravel, append(append([]string{"cat"}, client...), "-s", url, d.index)...); got != string(d.data) {
+				t.Error("caravel reads something else")
+			}
+			id := d.chunks(t)[0].ID
+			at := url + id[:4] + "/" + id + ending + tt.cipher + "-" + keyID
+			resp, b := answered(t, "GET", at, nil)
+			if resp.StatusCode != 200 || bytes.Contains(b, d.data[:64]) || bytes.Contains(b, []byte("\x28\xb5\x2f\xfd")) {
+				t.Errorf("%d: not encrypted", resp.StatusCode)
+			}
+			lies, err := os.ReadFile(filepath.Join(d.store, id[:4], filepath.Base(at)))
+			if asItLies := err == nil && bytes.Equal(lies, b); asItLies != strings.Contains(tt.name, "the same") {
+				t.Errorf("sent as it lies: %v", asItLies)
+			}
+			// Who puts two halves together has to have them of the same bytes.
+			if part, half := answered(t, "GET", at, nil, "Range", "bytes=10-19"); part.StatusCode == 206 && !bytes.Equal(half, b[10:20]) {
+				t.Error("a range of other bytes")
+			}
+			if resp, text := answered(t, "GET", url+id[:4]+"/"+id+".cacnk", nil); resp.StatusCode != 400 || !strings.Contains(string(text), "with the key "+tt.cipher+"-"+keyID) {
+				t.Errorf("not encrypted: %d %s", resp.StatusCode, text)
+			}
+			if peer := os.Getenv("DESYNC"); peer != "" {
+				writeConfig(t, conf, map[string]any{url: theirs})
+				must(t, peer, "--config", conf, "extract", "-s", url, d.index, d.path("out"))
+				holds(t, d.path("out"), d.data)
+			}
+		})
+	}
+}
+
+// TestChunkServerEncryptedWritten has clients bring encrypted chunks, ours and desync's;
+// they are compared with their names, and lie as the store has them.
+func TestChunkServerEncryptedWritten(t *testing.T) {
+	key := keyFile(t, secretKey)
+	d := newDisk(t, 500_000)
+	kept := d.path("kept.castr")
+	s, url := encryptedServer(t, key, "--store", kept, "--writable")
+	must(t, caravel, "make", "--encryption-key-file", key, "-s", url, d.path("ours.caibx"), d.image)
+	must(t, caravel, "extract", "--store", kept, d.path("ours.caibx"), d.path("out"))
+	holds(t, d.path("out"), d.data)
+	pieces := d.chunks(t)
+	at := func(p int) string {
+		return pieces[p].file(strings.TrimSuffix(url, "/")) + ".xchacha20-poly1305-" + keyID
+	}
+	_, other := encryptedServer(t, key, "--store", d.store)
+	resp, good := answered(t, "GET", strings.Replace(at(0), url, other, 1), nil)
+	if resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, good)
+	}
+	for name, tt := range map[string]struct {
+		at     string
+		body   []byte
+		status int
+	}{
+		"right":        {at(0), good, 200},
+		"another":      {at(1), good, 400},
+		"cut":          {at(0), good[:len(good)-1], 400},
+		"changed":      {at(0), append([]byte{good[0] ^ 1}, good[1:]...), 400},
+		"unencrypted":  {at(0), read(t, pieces[0].file(d.store)), 400},
+		"nothing":      {at(0), nil, 400},
+		"without name": {pieces[0].file(strings.TrimSuffix(url, "/")), read(t, pieces[0].file(d.store)), 400},
+	} {
+		if resp, text := answered(t, "PUT", tt.at, bytes.NewReader(tt.body)); resp.StatusCode != tt.status {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, text)
+		}
+	}
+	if status := s.stop(syscall.SIGTERM); status != 0 {
+		t.Errorf("status %d: %s", status, s.stderr)
+	}
+	clean(t, kept)
+	if peer := os.Getenv("DESYNC"); peer != "" {
+		conf, theirs := filepath.Join(t.TempDir(), "conf.json"), d.path("theirs.castr")
+		_, url := encryptedServer(t, key, "--store", theirs, "--writable")
+		writeConfig(t, conf, map[string]any{url: map[string]any{"encryption": true, "encryption-key": secretKey}})
+		must(t, peer, "make", "--config", conf, "-s", url, d.path("theirs.caibx"), d.image)
+		must(t, caravel, "extract", "--store", theirs, d.path("theirs.caibx"), d.path("out"))
+		holds(t, d.path("out"), d.data)
+	}
+}
+
+// TestChunkServerWithoutKey passes on what it cannot read.
+func TestChunkServerWithoutKey(t *testing.T) {
+	key := keyFile(t, secretKey)
+	d := newDisk(t, 500_000, "--encryption-key-file", key)
+	name := "xchacha20-poly1305-" + keyID
+	_, url := startServer(t, "chunk-server", "--store", d.store, "--encrypted-with", name)
+	if got := must(t, caravel, "cat", "--encryption-key-file", key, "-s", url, d.index); got != string(d.data) {
+		t.Error("caravel reads something else")
+	}
+	if r := run(t, caravel, "cat", "--encryption-key-file", keyFile(t, otherKey), "-s", url, d.index); r.status != 1 {
+		t.Errorf("with another key: status %d", r.status)
+	}
+	p := d.chunks(t)[0]
+	for path, status := range map[string]int{p.file("") + "." + name: 200, p.file(""): 400, "/0000/" + strings.Repeat("0", 64) + ".cacnk." + name: 404, p.file("") + "." + name + "0": 400} {
+		if resp, _ := answered(t, "GET", strings.TrimSuffix(url, "/")+path, nil); resp.StatusCode != status {
+			t.Errorf("%s: %d, not %d", path, resp.StatusCode, status)
+		}
+	}
+	kept := d.path("kept.castr")
+	_, to := startServer(t, "chunk-server", "--store", kept, "--encrypted-with", name, "--writable", "--skip-verify-write")
+	must(t, caravel, "make", "--encryption-key-file", key, "-s", to, d.path("new.caibx"), d.image)
+	must(t, caravel, "verify", "--encryption-key-file", key, "--store", kept)
+	if got := must(t, caravel, "cat", "--encryption-key-file", key, "-s", kept, d.path("new.caibx")); got != string(d.data) {
+		t.Error("something else is kept")
+	}
+	for _, f := range filesBelow(t, kept) {
+		if !strings.HasSuffix(f, ".cacnk."+name) {
+			t.Errorf("%s: not encrypted", f)
+		}
+	}
+	if peer := os.Getenv("DESYNC"); peer != "" {
+		conf := filepath.Join(t.TempDir(), "conf.json")
+		of := map[string]any{"encryption": true, "encryption-key": secretKey}
+		writeConfig(t, conf, map[string]any{url: of, to: of})
+		must(t, peer, "--config", conf, "extract", "-s", url, d.index, d.path("out"))
+		holds(t, d.path("out"), d.data)
+		must(t, peer, "--config", conf, "make", "-s", to, d.path("theirs.caibx"), d.image)
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--encrypted-with", "rot13-00000000"}, "want a cipher"},
+		{[]string{"--encrypted-with", name, "--encryption"}, "no key"},
+		{[]string{"--encrypted-with", name, "--writable"}, "--skip-verify-write"},
+		{[]string{"--encrypted-with", name, "--cache", d.path("c")}, "without a --cache"},
+		{[]string{"--encrypted-with", name, "--skip-verify-read=no"}, "needs the key"},
+		{[]string{"--encrypted-with", name, "-s", url}, "is for folders"},
+		{[]string{"--encryption"}, "there is no key"},
+	} {
+		r := run(t, caravel, append([]string{"chunk-server", "-s", d.store}, tt.args...)...)
+		if r.status == 0 || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("%v: status %d: %s", tt.args, r.status, r.stderr)
+		}
+	}
+}
+
+// TestChunkServerCacheKeepsItEncrypted: what comes encrypted is kept so.
+func TestChunkServerCacheKeepsItEncrypted(t *testing.T) {
+	d := newDisk(t, 500_000, "--encryption-key-file", keyFile(t, secretKey))
+	o := serveDir(t, d.dir, origin.Options{})
+	conf, near := filepath.Join(t.TempDir(), "config.json"), d.path("near.castr")
+	far := o.URL() + "/default.castr"
+	writeConfig(t, conf, map[string]any{far: map[string]any{"encryption": true, "encryption-key": secretKey}})
+	_, url := startServer(t, "chunk-server", "--config", conf, "--store", far, "--cache", near)
+	if got := must(t, caravel, "cat", "-s", url, d.index); got != string(d.data) {
+		t.Error("something else is read")
+	}
+	files := filesBelow(t, near)
+	if len(files) < 5 {
+		t.Errorf("%d chunks are kept", len(files))
+	}
+	for _, f := range files {
+		if !strings.HasSuffix(f, ".xchacha20-poly1305-"+keyID) {
+			t.Errorf("%s: not encrypted", f)
+		}
+	}
+}

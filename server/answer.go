@@ -8,7 +8,8 @@ import (
 
 // answer serves one request, within the limits that hold for all.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
-	one := s.conns.begin(r.Context())
+	one, _ := r.Context().Value(connKey{}).(*conn)
+	s.conns.begin(one)
 	defer s.conns.end(one)
 	began := time.Now()
 	a := &answer{ResponseWriter: w, control: http.NewResponseController(w), stall: s.opt.Stall}
@@ -22,12 +23,17 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		_ = a.control.SetReadDeadline(began.Add(s.opt.Stall)) // without, there is a limit of connections
 	}
 	defer func() { // also of a handler that gives up by a panic
-		s.metrics.count(r.Method, a, time.Since(began))
+		s.metrics.count(request{r.Method, a.sent()}, a.bytes, time.Since(began))
 		if s.opt.Requests != nil {
-			s.opt.Requests.Printf("Client: %s, Request: %s %s, Response: %d", r.RemoteAddr, r.Method, r.URL.EscapedPath(), a.sent())
+			s.note(r.RemoteAddr, r.Method, r.URL.EscapedPath(), a.sent())
 		}
 	}()
 	s.handler.ServeHTTP(a, r)
+}
+
+// note writes a line of the log of requests.
+func (s *Server) note(client, method, path string, status int) {
+	s.opt.Requests.Printf("Client: %s, Request: %s %s, Response: %d", client, method, path, status)
 }
 
 // An answer is a response on its way: it counts what is sent, and cuts off who takes

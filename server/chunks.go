@@ -26,9 +26,15 @@ type Files interface {
 	File(ctx context.Context, name string) (*os.File, store.Info, error)
 }
 
+// Descriptors are [Files] that open without package os.
+type Descriptors interface {
+	// Descriptor opens an object that is a file, to be closed by the caller.
+	Descriptor(name string) (fd int, info store.Info, err error)
+}
+
 // ChunkOptions tunes a handler of chunks. The zero value is a good choice.
 type ChunkOptions struct {
-	Form   store.Form     // as clients name, get and bring chunks; a store may have others
+	Form   store.Form     // as clients name, get and bring chunks, also encrypted; a store may have others
 	Digest chunker.Digest // the algorithm behind the names
 
 	// Files are folders in which chunks lie in Form. What is in one of them is sent
@@ -48,6 +54,7 @@ type chunks struct {
 	store   store.Store
 	opt     ChunkOptions
 	cache   string
+	ending  string // of names, behind the ID
 	outcome outcome
 	bodies  *semaphore.Weighted // bytes of chunks that are on their way in
 	unpacks *semaphore.Weighted // chunks that are unpacked
@@ -62,6 +69,7 @@ func NewChunks(s store.Store, opt ChunkOptions) http.Handler {
 	if opt.Private {
 		h.cache = forEverPrivate
 	}
+	h.ending = opt.Form.Name(chunker.ID{})[len("abcd/")+64:]
 	h.bodies = semaphore.NewWeighted(2 * int64(opt.Form.Limit(0)))
 	h.unpacks = semaphore.NewWeighted(2 * int64(runtime.GOMAXPROCS(0)))
 	if opt.Writer != nil {
@@ -102,8 +110,12 @@ func (h *chunks) id(p string) (chunker.ID, error) {
 
 // hint is for the client that expects chunks in another form.
 func (h *chunks) hint(p string) string {
-	packed := strings.HasSuffix(h.opt.Form.Name(chunker.ID{}), ".cacnk")
+	packed := h.opt.Form.Compression != store.None
 	switch {
+	case h.opt.Form.Key != nil && !strings.HasSuffix(p, h.opt.Form.Key.String()):
+		return ": chunks are served encrypted, with the key " + h.opt.Form.Key.String()
+	case h.opt.Form.Key == nil && strings.Contains(strings.TrimSuffix(path.Base(p), ".cacnk"), "."):
+		return ": chunks are served without encryption"
 	case packed && !strings.Contains(path.Base(p), "."):
 		return ": chunks are served compressed"
 	case !packed && strings.HasSuffix(p, ".cacnk"):
@@ -124,7 +136,7 @@ func (h *chunks) sendFile(w http.ResponseWriter, r *http.Request, id chunker.ID)
 		if !h.plausible(f, info.Size) {
 			return false
 		}
-		send(w, r, content{f, info.Size, info.ModTime, chunkTag(id, info.Size), h.cache})
+		send(w, r, content{f, info.Size, info.ModTime, h.fileTag(id.String(), info), h.cache})
 		return true
 	}
 	return false
@@ -133,15 +145,21 @@ func (h *chunks) sendFile(w http.ResponseWriter, r *http.Request, id chunker.ID)
 // plausible reports whether a file can be a chunk in the form wanted: any reader
 // takes zstd, but not what else casync may have written under the same name.
 func (h *chunks) plausible(f *os.File, size int64) bool {
-	if size <= 0 || size > int64(h.opt.Form.Limit(0)) {
-		return false
-	}
-	if h.opt.Form.Compression == store.None {
-		return true
-	}
 	var head [4]byte
 	n, _ := f.ReadAt(head[:], 0) // too little tells as much
-	return n == len(head) && h.opt.Form.Begins(head[:])
+	return h.fits(size) && h.begins(head[:n])
+}
+
+// fits reports whether a chunk's file can have a size.
+func (h *chunks) fits(size int64) bool { return size > 0 && size <= int64(h.opt.Form.Limit(0)) }
+
+// begins reports whether a chunk's file can begin with head, of at least four bytes if
+// it has as many.
+func (h *chunks) begins(head []byte) bool {
+	if h.opt.Form.Compression == store.None || h.opt.Form.Key != nil {
+		return true
+	}
+	return len(head) >= 4 && h.opt.Form.Begins(head[:4])
 }
 
 // get sends a chunk of the store, packed as it is wanted.
@@ -170,7 +188,13 @@ func (h *chunks) get(w http.ResponseWriter, r *http.Request, id chunker.ID) {
 	sent := false
 	err = c.Stored(h.opt.Form, func(b []byte) error {
 		sent = true
-		send(w, r, content{ReadSeeker: bytes.NewReader(b), size: int64(len(b)), tag: chunkTag(id, int64(len(b))), cache: h.cache})
+		whole := content{ReadSeeker: bytes.NewReader(b), size: int64(len(b)), cache: h.cache}
+		if h.opt.Form.Key != nil { // the next time it may be encrypted anew, and two halves would be none
+			sendWhole(w, whole)
+			return nil
+		}
+		whole.tag = chunkTag(id.String(), whole.size)
+		send(w, r, whole)
 		return nil
 	})
 	if err != nil && !sent {
@@ -178,12 +202,21 @@ func (h *chunks) get(w http.ResponseWriter, r *http.Request, id chunker.ID) {
 	}
 }
 
+// fileTag tells versions of a chunk's file apart. No two that encrypt a chunk make the
+// same bytes of it.
+func (h *chunks) fileTag(id string, info store.Info) string {
+	if h.opt.Form.Key != nil {
+		return fileTag(info.ModTime, info.Size)
+	}
+	return chunkTag(id, info.Size)
+}
+
 // chunkTag tells one packing of a chunk from another. It is the same for all servers
 // that have it, whenever it came there; two compressors that make different bytes, but
 // as many, of a chunk are told apart by who puts ranges of both together and verifies.
-func chunkTag(id chunker.ID, size int64) string {
+func chunkTag(id string, size int64) string {
 	b := append(make([]byte, 0, 40), '"')
-	b = append(b, id.String()[:16]...)
+	b = append(b, id[:16]...)
 	b = strconv.AppendInt(append(b, '-'), size, 36)
 	return string(append(b, '"'))
 }

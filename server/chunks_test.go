@@ -34,7 +34,7 @@ func piece(seed uint64, n int) (chunker.ID, []byte) {
 }
 
 // filled is a folder with a chunk in the form f.
-func filled(t *testing.T, f store.Form, plain []byte) (dir string, id chunker.ID) {
+func filled(t testing.TB, f store.Form, plain []byte) (dir string, id chunker.ID) {
 	t.Helper()
 	dir = t.TempDir()
 	w, err := store.Writable(local.New(dir, local.Options{}), f)

@@ -92,8 +92,11 @@ func (c *conns) drop(one *conn) {
 	c.changes.Broadcast()
 }
 
-// raw is a connection without TLS.
+// raw is a connection as it was accepted.
 func raw(n net.Conn) net.Conn {
+	if p, ok := n.(*passed); ok {
+		return p.Conn
+	}
 	if t, ok := n.(*tls.Conn); ok {
 		return t.NetConn()
 	}
@@ -117,26 +120,29 @@ type connKey struct{}
 
 // context is the http.Server's ConnContext.
 func (c *conns) context(ctx context.Context, n net.Conn) context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return context.WithValue(ctx, connKey{}, c.open[raw(n)])
+	return context.WithValue(ctx, connKey{}, c.of(raw(n)))
 }
 
-// begin takes note of a request; the caller calls end after it.
-func (c *conns) begin(ctx context.Context) *conn {
-	one, _ := ctx.Value(connKey{}).(*conn)
+// of is the conn of a connection as it was accepted; nil: it had to go meanwhile.
+func (c *conns) of(n net.Conn) *conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.open[n]
+}
+
+// begin takes note of a request; the caller calls end after it. one may be nil.
+func (c *conns) begin(one *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.serving++
-	if one == nil { // it had to go meanwhile
-		return nil
+	if one == nil {
+		return
 	}
 	one.requests++
 	if one.rest != nil {
 		c.resting.Remove(one.rest)
 		one.rest = nil
 	}
-	return one
 }
 
 func (c *conns) end(one *conn) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,7 +27,8 @@ var slower = [...]float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 // metrics count answers. The text is written here: the usual library makes a program
 // 2.8 MB larger (8.8 in place of 6.0, stripped), for some fifty lines.
 type metrics struct {
-	began time.Time
+	began  time.Time
+	direct atomic.Int64 // answers that net/http has not seen
 
 	mu       sync.Mutex
 	requests map[request]int64  // guarded by mu
@@ -42,17 +44,19 @@ type request struct {
 	status int
 }
 
-func (m *metrics) count(method string, a *answer, took time.Duration) {
-	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPut}, method) {
-		method = "other" // a stranger may think of any number of them
+func (m *metrics) count(r request, bytes int64, took time.Duration) {
+	switch r.method {
+	case http.MethodGet, http.MethodHead, http.MethodPut:
+	default:
+		r.method = "other" // a stranger may think of any number of them
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.requests == nil {
 		m.requests = make(map[request]int64)
 	}
-	m.requests[request{method, a.sent()}]++
-	m.bytes += a.bytes
+	m.requests[r]++
+	m.bytes += bytes
 	m.all++
 	m.seconds += took.Seconds()
 	for i, bound := range slower {
@@ -70,11 +74,16 @@ func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	var p page
 	s.metrics.write(&p)
 	open, resting, evicted := s.conns.counts()
+	p.one("caravel_http_direct_total", "counter", "Requests for chunks that were answered by the short way.", float64(s.metrics.direct.Load()))
 	p.one("caravel_http_connections", "gauge", "Connections of clients.", float64(open))
 	p.one("caravel_http_connections_idle", "gauge", "Connections that serve no request.", float64(resting))
 	p.one("caravel_http_connections_max", "gauge", "The most connections that there may be.", float64(s.opt.Conns))
 	p.one("caravel_http_connections_evicted_total", "counter", "Idle connections that had to go for others.", float64(evicted))
-	for _, g := range s.opt.Gauge {
+	var further []Gauge
+	if s.opt.Gauge != nil {
+		further = s.opt.Gauge()
+	}
+	for _, g := range further {
 		kind := "gauge"
 		if strings.HasSuffix(g.Name, "_total") {
 			kind = "counter"

@@ -37,7 +37,7 @@ func (h *chunks) put(w http.ResponseWriter, r *http.Request, id chunker.ID) {
 		panic(http.ErrAbortHandler) // nobody listens
 	}
 	defer h.unpacks.Release(1)
-	c := store.NewStored(store.Want{ID: id, Digest: h.opt.Digest}, "", h.opt.Form.Compression, stored, nil)
+	c := store.NewSealed(store.Want{ID: id, Digest: h.opt.Digest}, "", h.opt.Form.Key, h.opt.Form.Compression, stored, nil)
 	defer c.Release()
 	switch err := h.keep(r.Context(), c); {
 	case errors.Is(err, store.ErrCorrupt):

@@ -43,14 +43,26 @@ func send(w http.ResponseWriter, r *http.Request, c content) {
 		http.ServeContent(w, r, "", c.time, c)
 		return
 	}
-	// What ServeContent would do, too, after looking for where the end is.
 	h["Accept-Ranges"] = []string{"bytes"}
-	h["Content-Length"] = []string{strconv.FormatInt(c.size, 10)}
 	if !c.time.IsZero() {
 		h["Last-Modified"] = []string{c.time.UTC().Format(http.TimeFormat)}
 	}
+	c.write(w, r.Method)
+}
+
+// sendWhole answers GET with a content that cannot be had in pieces.
+func sendWhole(w http.ResponseWriter, c content) {
+	h := w.Header()
+	h["Content-Type"] = octets
+	h["Cache-Control"] = []string{c.cache}
+	c.write(w, http.MethodGet)
+}
+
+// write does what ServeContent would do, too, after looking for where the end is.
+func (c content) write(w http.ResponseWriter, method string) {
+	w.Header()["Content-Length"] = []string{strconv.FormatInt(c.size, 10)}
 	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodHead {
+	if method == http.MethodHead {
 		return
 	}
 	var from io.Reader = c.ReadSeeker

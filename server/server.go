@@ -25,11 +25,27 @@
 //
 // # As fast as a web server of files
 //
-// A chunk that lies in a folder in the form that is asked for goes out by sendfile,
-// as nginx does it: what is between the kernel's page cache and the socket is not
-// looked at, so it is not verified. That is desync's way, too, and the reader
-// verifies it in any case. Where that is not wanted, leave [ChunkOptions].Files out:
-// each chunk is then verified before it is sent.
+// A chunk that lies in a folder in the form that is asked for goes out as nginx does
+// it: what is between the kernel's page cache and the socket is not looked at, so it is
+// not verified. That is desync's way, too, and the reader verifies it in any case.
+// Where that is not wanted, leave [ChunkOptions].Files out: each chunk is then verified
+// before it is sent.
+//
+// On Linux such chunks have a short way, as net/http costs more than all the rest: a
+// second goroutine for each request, to notice a client that goes away, and with
+// package os four more system calls. In the clear, a connection is first read by a loop
+// of our own. It answers GET of a chunk by HTTP/1.1 with a whole head, of headers that
+// change nothing, and does it with open, fstat, pread and close of the file and one
+// write of head and chunk. Whatever else comes, and if it is but a second space, goes
+// to net/http, with the bytes that were read, and so does all that follows on that
+// connection. No request is understood by two parsers, and the short one takes nothing
+// of which net/http would think otherwise: a fuzzer sends the same to servers with and
+// without it and compares every byte. The limits above hold for it as well.
+//
+// Of 64 clients on the same machine (two processors, chunks of 20 KB; the benchmark
+// chunk-server of integration/bench), a chunk costs nginx 29 to 35 µs of a processor,
+// net/http in our place 80, and the short way 38 to 48: 0.6 and about 0.85 of nginx's
+// chunks in the same time.
 package server
 
 import (
@@ -48,12 +64,12 @@ import (
 
 // Options tunes a Server. The zero value is a good choice.
 type Options struct {
-	Auth  *Auth         // nil: everybody is served
-	TLS   *tls.Config   // nil: in the clear
-	Conns int           // most connections at a time; 0: 4096
-	Grace time.Duration // how long requests may go on when the server is to end; 0: 10 s
-	Stall time.Duration // how long a client may take for its headers, its first bytes of a body, or a MiB of an answer; 0: 30 s
-	Gauge []Gauge       // further figures for /metrics
+	Auth  *Auth          // nil: everybody is served
+	TLS   *tls.Config    // nil: in the clear
+	Conns int            // most connections at a time; 0: 4096
+	Grace time.Duration  // how long requests may go on when the server is to end; 0: 10 s
+	Stall time.Duration  // how long a client may take for its headers, its first bytes of a body, or a MiB of an answer; 0: 30 s
+	Gauge func() []Gauge // further figures for /metrics, at this moment; nil: none
 
 	Requests *log.Logger  // a line for each request, as desync writes them; nil: none
 	Log      *slog.Logger // nil: discard
@@ -69,7 +85,8 @@ const (
 // watch whether it lives, and /metrics, in the text format of Prometheus.
 type Server struct {
 	opt     Options
-	handler http.Handler
+	inner   http.Handler // what is served
+	handler http.Handler // that and the server's own, for who may be served
 	conns   *conns
 	metrics metrics
 }
@@ -82,7 +99,7 @@ func New(handler http.Handler, opt Options) *Server {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opt: opt, conns: newConns(opt.Conns)}
+	s := &Server{opt: opt, inner: handler, conns: newConns(opt.Conns)}
 	s.metrics.began = time.Now()
 	known := http.NewServeMux()
 	known.HandleFunc("/healthz", healthz)
@@ -109,10 +126,13 @@ func healthz(w http.ResponseWriter, _ *http.Request) {
 // returns when those requests that were under way are answered, or the grace is over
 // and they are cut. It is called once.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
-	h := s.newHTTP()
+	h, front := s.newHTTP(), newFront(s)
 	all, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		l = s.conns.limit(l)
+		if front != nil {
+			l = front.listen(l)
+		}
 		all.Go(func() error {
 			var err error
 			if s.opt.TLS != nil {
@@ -130,6 +150,10 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	s.conns.close()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.Grace)
 	defer cancel()
+	if front != nil {
+		h.SetKeepAlivesEnabled(false) // meanwhile
+		front.end(grace)
+	}
 	if h.Shutdown(grace) != nil {
 		s.opt.Log.Warn("requests cut off", "after", s.opt.Grace)
 		_ = h.Close() // it is over either way

@@ -39,12 +39,16 @@ type running struct {
 	end  func() error // has it end, and waits for that
 }
 
-func run(t *testing.T, h http.Handler, opt server.Options) running {
+func run(t testing.TB, h http.Handler, opt server.Options) running {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return runOn(t, l, h, opt)
+}
+
+func runOn(t testing.TB, l net.Listener, h http.Handler, opt server.Options) running {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	s := server.New(h, opt)
@@ -284,7 +288,9 @@ func TestAuth(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	var lines bytes.Buffer
 	s := run(t, hello, server.Options{
-		Gauge:    []server.Gauge{{Name: "x_total", Help: "X.", Labels: `a="b"`, Value: func() float64 { return 1.5 }}, {Name: "x_total", Value: func() float64 { return 2 }}},
+		Gauge: func() []server.Gauge {
+			return []server.Gauge{{Name: "x_total", Help: "X.", Labels: `a="b"`, Value: func() float64 { return 1.5 }}, {Name: "x_total", Value: func() float64 { return 2 }}}
+		},
 		Requests: log.New(&lines, "", 0),
 	})
 	for _, method := range []string{"GET", "HEAD", "PUT", "BREW", "MAKE"} {

@@ -222,11 +222,20 @@ func (c *Chunk) AsCame(use func(b []byte, packed bool) error) error {
 func (c *Chunk) lend(f Form) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	asCame := f.Key != nil && c.sealed.b != nil && c.sealed.inner == f.Compression && f.Key.Same(c.sealed.key)
+	if f.Key.hidden() { // there is nothing but passing it on
+		if !asCame {
+			return nil, errHidden
+		}
+		c.mustLive()
+		c.lent++
+		return c.sealed.b, nil
+	}
 	b, err := c.unpack()
 	if err != nil {
 		return nil, err
 	}
-	if f.Key != nil && c.sealed.b != nil && c.sealed.inner == f.Compression && f.Key.Same(c.sealed.key) {
+	if asCame {
 		c.lent++
 		return c.sealed.b, nil
 	}

@@ -63,13 +63,20 @@ func (b opened) Stat(ctx context.Context, name string) (Info, error) {
 func (b opened) Locate(name string) string { return b.String() + "/" + name }
 
 func (s *chunks) Get(ctx context.Context, want Want) (*Chunk, error) {
-	for _, f := range s.forms {
+	for i, f := range s.forms {
 		c, err := s.read(ctx, want, f)
-		if err == nil || !errors.Is(err, ErrMissing) {
+		if err == nil || !absent(i, err) {
 			return c, err
 		}
 	}
 	return nil, s.missing(ctx, want.ID)
+}
+
+// absent reports whether an error says that there is no chunk under the name of form i.
+// The name of another form than the first may be nonsense to a server that knows one,
+// such as a chunk-server: that it refuses it means no more.
+func absent(i int, err error) bool {
+	return errors.Is(err, ErrMissing) || i > 0 && errors.Is(err, ErrRefused)
 }
 
 func (s *chunks) missing(ctx context.Context, id chunker.ID) error {
@@ -130,12 +137,12 @@ func hint(object int64, size int) int {
 }
 
 func (s *chunks) Has(ctx context.Context, want Want) (bool, error) {
-	for _, f := range s.forms {
+	for i, f := range s.forms {
 		info, err := s.stat(ctx, f.Name(want.ID))
 		if err == nil && f.plausible(info.Size, want.Size) {
 			return true, nil
 		}
-		if err != nil && !errors.Is(err, ErrMissing) {
+		if err != nil && !absent(i, err) {
 			return false, err
 		}
 	}

@@ -58,7 +58,8 @@ func ParseCipher(s string) (Cipher, error) {
 type Key struct {
 	name string            // cipher and the first four bytes of sum
 	sum  [sha256.Size]byte // of the secret
-	aead cipher.AEAD
+	aead cipher.AEAD       // without the secret, only good for its sizes
+	hid  bool              // the secret is not known
 }
 
 // secretSize is how many bytes a secret has.
@@ -80,6 +81,29 @@ func ParseKey(c Cipher, secret string) (*Key, error) {
 	sum := sha256.Sum256(raw)
 	return &Key{name: c.String() + "-" + hex.EncodeToString(sum[:4]), sum: sum, aead: aead}, nil
 }
+
+// NamedKey is a key of which no more is known than its name, as String has it: who has
+// no secret can so pass on what others have encrypted, as it is. All else fails.
+func NamedKey(name string) (*Key, error) {
+	for c := range ciphers {
+		sum, ok := strings.CutPrefix(name, Cipher(c).String()+"-")
+		if b, err := hex.DecodeString(sum); !ok || err != nil || len(b) != 4 || sum != strings.ToLower(sum) {
+			continue
+		}
+		aead, err := ciphers[c].aead(make([]byte, secretSize))
+		if err != nil {
+			return nil, err
+		}
+		return &Key{name: name, aead: aead, hid: true}, nil
+	}
+	return nil, fmt.Errorf("store: key %q: want a cipher, a hyphen and 8 hexadecimal digits, as behind the last dot of chunks' names", name)
+}
+
+// hidden reports whether only the name of k, which may be nil, is known.
+func (k *Key) hidden() bool { return k != nil && k.hid }
+
+// errHidden: there is no secret.
+var errHidden = errors.New("only the name of the key is known")
 
 // String is what stands behind the last dot in the names of the chunks that the
 // key encrypts: the cipher and the first four bytes of the secret's SHA-256.
@@ -122,6 +146,9 @@ func (k *Key) overhead() int {
 
 // seal encrypts b: a random nonce, what b becomes, and the tag.
 func (k *Key) seal(b []byte) *buffer {
+	if k.hid {
+		panic("store: nothing can be encrypted with a key of which only the name is known")
+	}
 	buf := newBuffer(len(b) + k.overhead())
 	nonce := buf.b[:k.aead.NonceSize()]
 	_, _ = rand.Read(nonce) // which never fails
@@ -134,6 +161,9 @@ var errTampered = errors.New("authentication failed: damaged, or not encrypted w
 
 // open decrypts what seal has made.
 func (k *Key) open(sealed []byte) (*buffer, error) {
+	if k.hid {
+		return nil, errHidden
+	}
 	if len(sealed) < k.overhead() {
 		return nil, fmt.Errorf("%s: %w", k.name, errTruncated)
 	}

@@ -239,3 +239,47 @@ func FuzzSealed(f *testing.F) {
 		}
 	})
 }
+
+// TestNamedKey passes on what it cannot read, and does nothing else.
+func TestNamedKey(t *testing.T) {
+	known := key(0, strings.Repeat("07", 32))
+	hidden, err := store.NamedKey(known.String())
+	if err != nil || hidden.String() != known.String() || hidden.Same(known) {
+		t.Fatalf("%v, %v", hidden, err)
+	}
+	for _, name := range []string{"", "none", "xchacha20-poly1305", "xchacha20-poly1305-", "xchacha20-poly1305-0707070", "xchacha20-poly1305-070707070", "xchacha20-poly1305-0707070G", "xchacha20-poly1305-ABCDEF01", "rot13-07070707", "-07070707"} {
+		if k, err := store.NamedKey(name); err == nil {
+			t.Errorf("%q is %v", name, k)
+		}
+	}
+	plain := []byte("a chunk that nobody is to read")
+	id := chunker.Digest(0).Sum(plain)
+	c := store.NewChunk(id, 0, plain, nil)
+	defer c.Release()
+	if err := c.Stored(store.Form{Key: known}, func(b []byte) error {
+		there := store.NewSealed(store.Want{ID: id}, "there", hidden, store.Zstd, b, nil)
+		defer there.Release()
+		if _, err := there.Plain(); err == nil {
+			t.Error("it is read")
+		}
+		if err := there.Verify(); err == nil {
+			t.Error("it is verified")
+		}
+		for _, f := range []store.Form{{}, {Key: known}, {Key: hidden, Compression: store.None}} {
+			if err := there.Stored(f, func([]byte) error { return nil }); err == nil {
+				t.Errorf("%+v: it is given", f)
+			}
+		}
+		return there.Stored(store.Form{Key: hidden}, func(got []byte) error {
+			if !bytes.Equal(got, b) {
+				t.Error("other bytes are given")
+			}
+			return nil
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Stored(store.Form{Key: hidden}, func([]byte) error { return nil }); err == nil {
+		t.Error("something is encrypted")
+	}
+}

@@ -28,10 +28,20 @@ type encryptionOptions struct {
 // encryptionFlags are for commands that have to do with chunks. As in desync,
 // what only makes sense with encryption turns it on; the environment does not.
 func encryptionFlags(opt *encryptionOptions) []cli.Flag {
+	return encryptionFlagsOf(opt, "the chunks in all stores are encrypted")
+}
+
+// clientEncryptionFlags are for a server of chunks: as with desync, they say how
+// clients have them, and the configuration how stores do.
+func clientEncryptionFlags(opt *encryptionOptions) []cli.Flag {
+	return encryptionFlagsOf(opt, "clients get, and bring, chunks encrypted, whatever the stores have")
+}
+
+func encryptionFlagsOf(opt *encryptionOptions, what string) []cli.Flag {
 	return []cli.Flag{
 		switchFlag{&cli.GenericFlag{
 			Name:  "encryption",
-			Usage: "the chunks in all stores are encrypted, with xchacha20-poly1305 or =aes-256-gcm; the key is in $CARAVEL_ENCRYPTION_KEY, or where the next two say",
+			Usage: what + ", with xchacha20-poly1305 or =aes-256-gcm; the key is in $CARAVEL_ENCRYPTION_KEY, or where the next two say",
 			Value: &cipherSwitch{opt},
 		}},
 		&cli.StringFlag{Name: "encryption-key-file", Usage: "read the key, 64 hexadecimal digits, from `FILE`", Destination: &opt.keyFile},

@@ -3,20 +3,22 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
 	"caravel/chunker"
+	"caravel/config"
 	"caravel/server"
 	"caravel/store/open"
 )
 
 type indexServerOptions struct {
 	web      webOptions
-	store    string
-	reach    reachOptions
+	source   sourceOptions // of which one store is the folder
 	writable bool
 	noSync   bool
 	digest   *chunker.Digest
@@ -43,16 +45,17 @@ name, and is on disk before the client has its answer.
 			"caravel index-server --store /srv/images --writable --users /etc/caravel/users --cert cert.pem --key key.pem",
 		),
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "store", Aliases: []string{"s"}, Usage: "serve the indexes in `FOLDER`, a path or URL", Destination: &opt.store},
+			newList("store", "serve the indexes in `FOLDER`, a path or URL", &opt.source.stores, "s"),
+			storeFileFlag(&opt.source),
 			newSwitch("writable", "take indexes, too", &opt.writable, "w", "writeable"),
 			newSwitch("no-sync", "answer before an index is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "digest", Usage: "take only indexes of this `ALGORITHM`", DefaultText: "any", Value: digestValue(&digest)},
-		}, webFlags(&opt.web, ":http"), reachFlags(&opt.reach), longLogFlags(&opt.log)),
+		}, webFlags(&opt.web, ":http"), reachFlags(&opt.source.reach), longLogFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 0 {
 				return usagef("want no arguments, not %d; the folder goes with --store", c.NArg())
 			}
-			if err := refuseEmpty(c, append(webNames(), "store")...); err != nil {
+			if err := refuseEmpty(c, webNames()...); err != nil {
 				return err
 			}
 			if c.IsSet("digest") {
@@ -64,34 +67,71 @@ name, and is on disk before the client has its answer.
 }
 
 func indexServer(ctx context.Context, std streams, opt indexServerOptions) (err error) {
-	if opt.store == "" {
+	if len(opt.source.stores) == 0 && opt.source.storeFile == "" {
 		return usagef("name a --store to serve")
 	}
 	logger := opt.log.logger(std.log)
-	from, err := newOpener(std, sourceOptions{reach: opt.reach}, logger)
+	from, err := newOpener(std, opt.source, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	// Indexes are no chunks: they lie in their folder as any file does.
-	blobs, _, err := open.Object(strings.TrimRight(opt.store, "/")+"/index", from.where)
-	if err != nil {
-		return err
-	}
-	h, err := server.NewIndexes(blobs, server.IndexOptions{
+	served := &servedIndexes{opener: from, opt: server.IndexOptions{
 		Writable: opt.writable,
 		Digest:   opt.digest,
 		NoSync:   opt.noSync,
 		Private:  opt.web.private(),
 		Log:      logger,
-	})
+	}}
+	h, err := served.open(from.opt.stores, from.opt.cache)
 	if err != nil {
 		return err
 	}
-	w, err := opt.web.server(std, h, logger, nil)
+	served.now.Store(&h)
+	w, err := opt.web.server(std, served, logger, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	if opt.source.storeFile != "" {
+		defer onReload(served.reload)()
+	}
 	return w.serve(ctx, opt.writable)
+}
+
+// servedIndexes serve a folder until another one takes its place. What is asked for
+// then is answered from the former to its end.
+type servedIndexes struct {
+	opener *opener
+	opt    server.IndexOptions
+	now    atomic.Pointer[http.Handler]
+}
+
+func (s *servedIndexes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*s.now.Load()).ServeHTTP(w, r)
+}
+
+func (s *servedIndexes) open(folders []string, cache string) (http.Handler, error) {
+	if len(folders) != 1 || cache != "" {
+		return nil, usagef("indexes are served from one --store, without a cache")
+	}
+	// Indexes are no chunks: they lie in their folder as any file does.
+	blobs, _, err := open.Object(strings.TrimRight(folders[0], "/")+"/index", s.opener.where)
+	if err != nil {
+		return nil, err
+	}
+	return server.NewIndexes(blobs, s.opt)
+}
+
+// reload serves the folder that the store file names now.
+func (s *servedIndexes) reload() {
+	f, err := config.LoadStoreFile(s.opener.opt.storeFile)
+	var h http.Handler
+	if err == nil {
+		h, err = s.open(f.Stores, f.Cache)
+	}
+	s.opener.reloaded(err)
+	if err == nil {
+		s.now.Store(&h)
+	}
 }

@@ -31,9 +31,7 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 			o.log.Warn("no report", "err", err)
 		}
 	})
-	if opt.source.storeFile != "" {
-		o.stopReloads = onReload(o.reload)
-	}
+	o.stopReloads = o.reloads()
 	return o, nil
 }
 

@@ -83,8 +83,8 @@ func serve(ctx context.Context, std streams, dirs []string, opt serveOptions) (e
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	set := server.FolderOptions{Also: opt.also, Private: opt.web.private(), Log: from.log}
-	if len(opt.lazy.source.stores) > 0 {
-		passed, err := from.passOn(opt.lazy.source.allStores(), false)
+	if len(from.opener.opt.stores) > 0 { // by --store, or by a file
+		passed, err := from.passOn(false)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func serve(ctx context.Context, std streams, dirs []string, opt serveOptions) (e
 	if err != nil {
 		return err
 	}
-	w, err := opt.web.server(std, folders, from.log, from.gauges())
+	w, err := opt.web.server(std, folders, from.log, from.gauges)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (o serveOptions) check(dirs []string) error {
 // chunks serves what comes from stores, in the form that a client's name for it asks
 // for.
 func (o serveOptions) chunks(passed *passedOn, from *lazyOpener) http.Handler {
-	set := server.ChunkOptions{Files: passed.files, Private: o.web.private(), Log: from.log}
+	set := server.ChunkOptions{Files: []server.Files{passed.near}, Private: o.web.private(), Log: from.log}
 	packed := server.NewChunks(passed, set)
 	set.Form.Compression = store.None
 	plain := server.NewChunks(passed, set)

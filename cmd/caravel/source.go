@@ -39,6 +39,7 @@ type opener struct {
 
 	stacks sync.Mutex     // held while stores are opened; guards what follows, and of opt what it says of stores
 	swaps  []*openedImage // those whose stores can be exchanged
+	passed []*passedOn    // what servers pass on of stores that can be exchanged
 
 	mu     sync.Mutex              // guards what follows against who reports it
 	queues map[string]*fetch.Queue // by origin

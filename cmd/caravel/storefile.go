@@ -59,10 +59,21 @@ func onReload(reload func()) (stop func()) {
 	}
 }
 
+// reloads has the store file, if there is one, read again at each SIGHUP, until stop.
+func (o *opener) reloads() (stop func()) {
+	if o.opt.storeFile == "" {
+		return func() {}
+	}
+	return onReload(o.reload)
+}
+
 // reload reads the store file again and has all images read from the stores that it
 // names now. If one cannot be opened, all stays as it was.
-func (o *opener) reload() {
-	if err := o.exchange(); err != nil {
+func (o *opener) reload() { o.reloaded(o.exchange()) }
+
+// reloaded says what became of a reading of the store file.
+func (o *opener) reloaded(err error) {
+	if err != nil {
 		o.log.Error("store file is not taken, the stores stay as they were", "err", err)
 		return
 	}
@@ -78,12 +89,13 @@ func (o *opener) exchange() error {
 	defer o.stacks.Unlock()
 	stores, cache := o.opt.stores, o.opt.cache
 	o.opt.stores, o.opt.cache = f.Stores, f.Cache
-	next := make([]*stack, len(o.swaps))
-	for i, img := range o.swaps {
-		if next[i], err = o.stack(img); err != nil {
-			o.opt.stores, o.opt.cache = stores, cache
-			return err
-		}
+	next, passed, err := o.anew()
+	if err != nil {
+		o.opt.stores, o.opt.cache = stores, cache
+		return err
+	}
+	for i, p := range o.passed {
+		p.exchange(passed[i])
 	}
 	for i, img := range o.swaps {
 		img.swap.Put(next[i].store)
@@ -96,4 +108,23 @@ func (o *opener) exchange() error {
 		img.keptSwap.Put(next[i].kept)
 	}
 	return nil
+}
+
+// anew opens the stores again, for all that read from them.
+func (o *opener) anew() (images []*stack, passed []behind, err error) {
+	for _, img := range o.swaps {
+		st, err := o.stack(img)
+		if err != nil {
+			return nil, nil, err
+		}
+		images = append(images, st)
+	}
+	for _, p := range o.passed {
+		b, err := p.made()
+		if err != nil {
+			return nil, nil, err
+		}
+		passed = append(passed, b)
+	}
+	return images, passed, nil
 }

@@ -123,7 +123,7 @@ type webServer struct {
 }
 
 // server makes a server, which is to be closed.
-func (o webOptions) server(std streams, h http.Handler, logger *slog.Logger, gauges []server.Gauge) (*webServer, error) {
+func (o webOptions) server(std streams, h http.Handler, logger *slog.Logger, gauges func() []server.Gauge) (*webServer, error) {
 	secure, err := o.tls()
 	if err != nil {
 		return nil, err

@@ -12,24 +12,31 @@ import (
 
 // openFile opens a regular file with two system calls; package os makes more.
 func openFile(path string, follow bool) (readFile, store.Info, error) {
+	fd, info, err := openRegular(path, follow)
+	if err != nil {
+		return nil, store.Info{}, err
+	}
+	return &fdFile{fd}, info, nil
+}
+
+func openRegular(path string, follow bool) (int, store.Info, error) {
 	flags := unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY // a FIFO must not stop us
 	if !follow {
 		flags |= unix.O_NOFOLLOW
 	}
 	fd, err := retry(func() (int, error) { return unix.Open(path, flags, 0) })
 	if err != nil {
-		return nil, store.Info{}, err
+		return -1, store.Info{}, err
 	}
-	f := &fdFile{fd}
 	var st unix.Stat_t
 	if _, err = retry(func() (int, error) { return 0, unix.Fstat(fd, &st) }); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = errNotFile
 	}
 	if err != nil {
-		f.Close()
-		return nil, store.Info{}, err
+		_ = unix.Close(fd) // nothing was written
+		return -1, store.Info{}, err
 	}
-	return f, store.Info{Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())}, nil
+	return fd, store.Info{Size: st.Size, ModTime: time.Unix(st.Mtim.Unix())}, nil
 }
 
 // touch gives a file the time of now, which takes the right to write to it, or to
