@@ -286,7 +286,7 @@ func TestServerThatHangs(t *testing.T) {
 			if err != nil {
 				return
 			}
-			defer c.Close()
+			t.Cleanup(func() { c.Close() }) // until then it hangs
 			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 			b := make([]byte, 1000)
 			if n, _ := c.Read(b); bytes.Contains(b[:n], []byte("/the-last-one.caibx")) {
