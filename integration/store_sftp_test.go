@@ -202,7 +202,7 @@ func TestSFTPRefusals(t *testing.T) {
 	})
 	t.Run("host", func(t *testing.T) {
 		s := startSSH(t)
-		s.write(t, "known", fmt.Sprintf("[127.0.0.1]:%s %s", s.port, read(t, s.own("me.pub"))))
+		s.write(t, "known", fmt.Sprintf("far %s", read(t, s.own("me.pub"))))
 		complaint(t, s.caravel("cat", s.url+d.index), s.url+d.index, "Host key verification failed")
 	})
 	t.Run("read-only", func(t *testing.T) {
