@@ -42,7 +42,7 @@ func newFarBench(t *testing.T, program string) *farBench {
 	t.Helper()
 	need(t, "setpriv")
 	f := &farBench{faultBench: onDisk(t, faultDisk(t), "far/default.castr", nobody)}
-	f.dir, f.Stall = filepath.Join(f.disk, "far"), 5*time.Second
+	f.dir, f.Stall = filepath.Join(f.disk, "far"), 4*time.Second
 	mkdir(t, filepath.Join(f.dir, "default.castr"))
 	if err := errors.Join(os.Chmod(f.dir, 0o777), os.Chown(filepath.Join(f.dir, "default.castr"), nobody, -1)); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func sftpBench(t *testing.T) *faultBench {
 	f.url = f.location("sftp")
 	f.looked = f.url("")
 	f.Without = map[string]string{"answers/404": nameless, "answers/429, 503": unlike}
-	f.Open = f.opener(nil)
+	f.Open = f.opener()
 	return f.faultBench
 }
 
@@ -205,7 +205,7 @@ func ftpBench(t *testing.T) *faultBench {
 		}
 		return "ftp://" + at + "/images/default.castr"
 	}
-	b.looked, b.Open = b.url(""), b.opener(nil)
+	b.looked, b.Open = b.url(""), b.opener()
 	servers := []string{address}
 	for i := range ftpPorts {
 		servers = append(servers, fmt.Sprintf("127.0.0.1:%d", first+i))

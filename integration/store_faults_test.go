@@ -64,7 +64,7 @@ func localBench(t *testing.T) *faultBench {
 	b := onDisk(t, faultDisk(t), "store", os.Getuid())
 	b.looked = filepath.Join(b.disk, "store")
 	b.url = func(string) string { return b.looked }
-	b.Open = b.opener(nil)
+	b.Open = b.opener()
 	b.Without = map[string]string{
 		"line": noServer, "cancel": noServer, "refusals": noServer, "killed": noServer + ": who puts is who is killed",
 		"answers": "a folder has one answer, no permission, and none to root",
@@ -82,7 +82,7 @@ func webBench(t *testing.T) *faultBench {
 	mkdir(t, www)
 	n, _ := startShelfIn(t, www, false, "client_body_temp_path "+b.disk+"/temp;")
 	t.Cleanup(func() { n.killAll() }) // before the disk goes
-	b.web(t, "http", strings.TrimPrefix(n.url, "http://"), "/store", nil)
+	b.web(t, "http", strings.TrimPrefix(n.url, "http://"), "/store")
 	b.looked = filepath.Join(www, "store") // a web server lists nothing
 	closed, _ := startShelf(t, false, basicAuth(t)...)
 	b.Refusals = append(b.Refusals, storetest.Refusal{Name: "password", Says: "401 Unauthorized", Secret: "opensesame",
@@ -103,7 +103,7 @@ func s3Bench(t *testing.T) *faultBench {
 	s.run(t)
 	bucket := filepath.Base(s.bucket(t))
 	b := onDisk(t, disk, "buckets/"+bucket, os.Getuid())
-	b.web(t, "s3+http", s.address, "/"+bucket, nil)
+	b.web(t, "s3+http", s.address, "/"+bucket)
 	b.Plant = b.put
 	for _, wrong := range []struct{ name, variable, value, says string }{
 		{"secret", "S3_SECRET_KEY", "anothersecret", "SignatureDoesNotMatch"},
@@ -158,20 +158,20 @@ func registryBench(t *testing.T) *faultBench {
 	b := onDisk(t, faultDisk(t), "none", os.Getuid())
 	d, url := startRegistryIn(t, b.disk, false)
 	address := strings.TrimSuffix(strings.TrimPrefix(url, "oci+http://"), "/images")
-	b.web(t, "oci+http", address, "/images/default.castr", nil)
+	b.web(t, "oci+http", address, "/images/default.castr")
 	b.Plant, b.Objects, b.names = b.put, b.objects, b.listed
 	b.Kill = killing(&d, address)
 	return b
 }
 
 // web is what all have in common that speak HTTP.
-func (b *faultBench) web(t *testing.T, scheme, address, path string, setup func(o *open.Options)) {
+func (b *faultBench) web(t *testing.T, scheme, address, path string) {
 	t.Helper()
 	b.url = func(at string) string { return scheme + "://" + cmp.Or(at, address) + path }
 	b.looked = b.url("")
 	b.Open = func(t testing.TB, way storetest.Way) storetest.Opened {
 		// Some errors have the URL that was asked for, and not that of the store.
-		return openURL(t, b.url(way.Address), cmp.Or(way.Address, address)+path, way, setup)
+		return openURL(t, b.url(way.Address), cmp.Or(way.Address, address)+path, way, nil)
 	}
 	b.Line = func(t testing.TB) storetest.Line { return newLine(t, address) }
 	b.Answers = startFront(t, "http://"+address, nil, nil).answers()
@@ -273,10 +273,10 @@ func filesOf(t testing.TB, dir string) map[string][]byte {
 }
 
 // opener opens the store where a way leads.
-func (b *faultBench) opener(adjust func(o *open.Options)) func(t testing.TB, way storetest.Way) storetest.Opened {
+func (b *faultBench) opener() func(t testing.TB, way storetest.Way) storetest.Opened {
 	return func(t testing.TB, way storetest.Way) storetest.Opened {
 		t.Helper()
-		return openURL(t, b.url(way.Address), b.url(way.Address), way, adjust)
+		return openURL(t, b.url(way.Address), b.url(way.Address), way, nil)
 	}
 }
 

@@ -53,10 +53,10 @@ func (f *faults) most(t *testing.T, u use) int64 {
 }
 
 // places are where a line can break during a use: at once, in the middle of the chunk, in
-// what comes before it, and close to its end.
-func places(kind BreakKind, up bool, most int64) (breaks []Break) {
+// what comes before it, and close to its end; few where it takes long to connect.
+func places(kind BreakKind, up bool, most int64, few bool) (breaks []Break) {
 	at := []int64{0, most / 2, 150, 30, 3000, most - 4000}
-	if kind == Stall { // each of which takes its time
+	if few || kind == Stall { // each of which takes its time
 		at = at[:3]
 	}
 	for _, after := range at {
@@ -75,7 +75,7 @@ func (f *faults) line(t *testing.T) {
 			most := f.most(t, u)
 			breaks := []Break{{Kind: Refuse, Up: u.up}}
 			for _, kind := range []BreakKind{Stall, Reset, Cut} {
-				breaks = append(breaks, places(kind, u.up, most)...)
+				breaks = append(breaks, places(kind, u.up, most, f.Stall > 0)...)
 			}
 			all(breaks, func(_ int, b Break) { f.broken(t, u, b, there) })
 			f.wantRight(t)
@@ -181,7 +181,7 @@ func (f *faults) cancel(t *testing.T) {
 	there, uses := f.uses(t)
 	for _, u := range uses {
 		t.Run(u.name, func(t *testing.T) {
-			all(places(Stall, u.up, f.most(t, u)), func(_ int, b Break) { f.cancelled(t, u, b, there) })
+			all(places(Stall, u.up, f.most(t, u), false), func(_ int, b Break) { f.cancelled(t, u, b, there) })
 			f.wantRight(t)
 		})
 	}
