@@ -149,6 +149,7 @@ func gsBench(t *testing.T) *faultBench {
 		}})
 	}
 	b.Plant, b.Objects, b.names = b.put, b.objects, b.listed // it has names of its own for files
+	b.Without = map[string]string{"refusals/keys": "what stands for the service asks nobody who he is"}
 	b.Kill = killing(&s.daemon, s.address)
 	return b
 }
@@ -375,47 +376,4 @@ func mkdir(t testing.TB, dir string) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// killing ends a daemon, and all that it has started, and has the same command serve the
-// same address again.
-func killing(d **daemon, address string) func(t testing.TB) func() {
-	return func(t testing.TB) func() {
-		t.Helper()
-		was := *d
-		was.killAll()
-		return func() {
-			t.Helper()
-			now := start(was.t, was.cmd.Args[0], was.cmd.Args[1:]...)
-			was.t.Cleanup(now.killAll)
-			now.answers(address)
-			*d = now
-		}
-	}
-}
-
-// killAll kills a daemon, if it lives, and then all that it has started, and waits for
-// their end.
-func (d *daemon) killAll() {
-	d.t.Helper()
-	select {
-	case <-d.exited:
-	default:
-		killBelow(d.t, d.cmd.Process.Pid)
-		<-d.exited
-	}
-}
-
-func killBelow(t testing.TB, pid int) {
-	t.Helper()
-	below := children(t, pid)
-	_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
-	for _, child := range below {
-		killBelow(t, child)
-	}
-	eventually(t, "a killed process ends", func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		_, state, _ := bytes.Cut(stat, []byte(") "))
-		return err != nil || bytes.HasPrefix(state, []byte("Z"))
-	})
 }

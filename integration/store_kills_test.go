@@ -3,7 +3,9 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -180,5 +182,48 @@ func (k *kills) interrupted(t *testing.T, c *daemon) {
 		if status := c.stop(syscall.SIGINT); status != 1 {
 			t.Errorf("status %d, want 1; %s", status, c.stderr)
 		}
+	})
+}
+
+// killing ends a daemon, and all that it has started, and has the same command serve the
+// same address again.
+func killing(d **daemon, address string) func(t testing.TB) func() {
+	return func(t testing.TB) func() {
+		t.Helper()
+		was := *d
+		was.killAll()
+		return func() {
+			t.Helper()
+			now := start(was.t, was.cmd.Args[0], was.cmd.Args[1:]...)
+			was.t.Cleanup(now.killAll)
+			now.answers(address)
+			*d = now
+		}
+	}
+}
+
+// killAll kills a daemon, if it lives, and then all that it has started, and waits for
+// their end.
+func (d *daemon) killAll() {
+	d.t.Helper()
+	select {
+	case <-d.exited:
+	default:
+		killBelow(d.t, d.cmd.Process.Pid)
+		<-d.exited
+	}
+}
+
+func killBelow(t testing.TB, pid int) {
+	t.Helper()
+	below := children(t, pid)
+	_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
+	for _, child := range below {
+		killBelow(t, child)
+	}
+	eventually(t, "a killed process ends", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		_, state, _ := bytes.Cut(stat, []byte(") "))
+		return err != nil || bytes.HasPrefix(state, []byte("Z"))
 	})
 }
