@@ -27,7 +27,7 @@ import (
 const nginxConf = `
 worker_processes 1;
 pid %[1]s/pid;
-events { worker_connections 512; }
+events { worker_connections 4096; }
 http {
 	log_format short '$connection $status $request_method $request_uri';
 	access_log %[1]s/access.log short;
@@ -110,6 +110,12 @@ func startNginxAt(t testing.TB, host, dir string, tls bool, directives ...string
 // certificate makes one that is its own authority.
 func certificate(t testing.TB, dir string) (cert, key string) {
 	t.Helper()
+	return certificateOf(t, dir, net.IPv4(127, 0, 0, 1), time.Now().Add(time.Hour))
+}
+
+// certificateOf is certificate for an address, until some time.
+func certificateOf(t testing.TB, dir string, ip net.IP, end time.Time) (cert, key string) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -117,8 +123,8 @@ func certificate(t testing.TB, dir string) (cert, key string) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter:              end,
+		IPAddresses:           []net.IP{ip},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 // sshdConf has these places: 1 the folder of its own files, 2 the port, 3 the
-// program behind the sftp subsystem.
+// program behind the sftp subsystem. SHLVL keeps bash from reading what the user of the
+// tests has in .bashrc, which may take long.
 const sshdConf = `
 ListenAddress 127.0.0.1
 Port %[2]s
@@ -28,16 +29,18 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 100
+SetEnv SHLVL=2
 Subsystem sftp %[3]s
 `
 
-// sshConf is a client's, which knows the server as far, too; 1 and 2 are as above.
+// sshConf is a client's, which knows the server as far, and any other host by the same key;
+// 1 and 2 are as above.
 const sshConf = `
 Host far
 HostName 127.0.0.1
-HostKeyAlias far
 Port %[2]s
 Host *
+HostKeyAlias far
 IdentityFile %[1]s/me
 IdentitiesOnly yes
 UserKnownHostsFile %[1]s/known
@@ -58,8 +61,16 @@ type sshd struct {
 // startSSH starts OpenSSH's server, whose sftp subsystem has flags.
 func startSSH(t *testing.T, flags ...string) *sshd {
 	t.Helper()
+	return startSSHWith(t, strings.Join(append([]string{sftpServer}, flags...), " "))
+}
+
+// sftpServer is the program behind OpenSSH's sftp subsystem.
+const sftpServer = "/usr/lib/openssh/sftp-server"
+
+// startSSHWith is startSSH with another program behind the subsystem.
+func startSSHWith(t *testing.T, subsystem string) *sshd {
+	t.Helper()
 	need(t, "sshd", "ssh", "ssh-keygen")
-	const sftpServer = "/usr/lib/openssh/sftp-server"
 	if _, err := os.Stat(sftpServer); err != nil {
 		t.Skip("OpenSSH's sftp-server is not installed")
 	}
@@ -76,7 +87,6 @@ func startSSH(t *testing.T, flags ...string) *sshd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	subsystem := strings.Join(append([]string{sftpServer}, flags...), " ")
 	for range 5 { // somebody may take the port first
 		_, s.port, _ = net.SplitHostPort(freePort(t))
 		s.write(t, "sshd_config", fmt.Sprintf(sshdConf, s.dir, s.port, subsystem))
@@ -94,7 +104,7 @@ func startSSH(t *testing.T, flags ...string) *sshd {
 // client makes what a client needs.
 func (s *sshd) client(t testing.TB) {
 	t.Helper()
-	s.write(t, "known", fmt.Sprintf("[127.0.0.1]:%[1]s %[2]sfar %[2]s", s.port, read(t, s.own("host.pub"))))
+	s.write(t, "known", fmt.Sprintf("far %s", read(t, s.own("host.pub"))))
 	s.write(t, "ssh_config", fmt.Sprintf(sshConf, s.dir, s.port))
 	s.ssh = s.own("ssh")
 	s.write(t, "ssh", "#!/bin/sh\nexec ssh -F "+s.own("ssh_config")+` "$@"`+"\n")

@@ -4,11 +4,10 @@ package integration
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	nethttp "net/http"
-	"net/http/httptest"
 	"net/http/httputil"
-	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,31 +20,36 @@ import (
 // A gsServer stands for Google's service.
 type gsServer struct {
 	*daemon
-	url     string
+	address string
+	url     string // of a front
 	buckets int
 }
 
-// startGS starts one. It knows a PUT of the XML API only by the query of signed URLs,
-// which Google's does not want: a proxy adds that.
-func startGS(t *testing.T) *gsServer {
+// startGS starts one, which keeps all in memory.
+func startGS(t *testing.T) *gsServer { return startGSWith(t, "-backend", "memory") }
+
+// startGSWith starts one with flags that say where it keeps all.
+func startGSWith(t *testing.T, flags ...string) *gsServer {
 	t.Helper()
-	address := freePort(t)
-	host, port, _ := strings.Cut(address, ":")
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
-	front := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		if r.Method == nethttp.MethodPut {
-			r.URL.RawQuery = "X-Goog-Algorithm=GOOG4-RSA-SHA256"
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	t.Cleanup(front.Close)
-	proxy.ErrorLog = nil
-	public := strings.TrimPrefix(front.URL, "http://")
-	s := &gsServer{url: front.URL}
-	s.daemon = start(t, serverProgram(t, "fake-gcs-server"), "-scheme", "http", "-host", host, "-port", port,
-		"-public-host", public, "-backend", "memory", "-log-level", "error")
-	s.answers(address)
+	s := &gsServer{address: freePort(t)}
+	s.url = s.front(t, nil).url
+	host, port, _ := strings.Cut(s.address, ":")
+	s.daemon = start(t, serverProgram(t, "fake-gcs-server"), append(flags, "-scheme", "http", "-host", host, "-port", port,
+		"-public-host", "127.0.0.1", "-log-level", "error")...)
+	s.answers(s.address)
 	return s
+}
+
+// front is what clients need before it. It knows a PUT of the XML API only by the query
+// of signed URLs, which Google's does not want, and objects by one host's name.
+func (s *gsServer) front(t testing.TB, cert *tls.Certificate) *front {
+	t.Helper()
+	return startFront(t, "http://"+s.address, cert, func(r *httputil.ProxyRequest) {
+		r.Out.Host = "127.0.0.1"
+		if r.Out.Method == nethttp.MethodPut {
+			r.Out.URL.RawQuery = "X-Goog-Algorithm=GOOG4-RSA-SHA256"
+		}
+	})
 }
 
 // bucket makes one and returns its URL.

@@ -41,8 +41,13 @@ var listensOn = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
 // startRegistry starts the reference registry, and returns the URL of a part of it.
 func startRegistry(t testing.TB, closed bool) (d *daemon, url string) {
 	t.Helper()
+	return startRegistryIn(t, t.TempDir(), closed)
+}
+
+// startRegistryIn has it keep all in a folder.
+func startRegistryIn(t testing.TB, dir string, closed bool) (d *daemon, url string) {
+	t.Helper()
 	need(t, "docker-registry")
-	dir := t.TempDir()
 	more := ""
 	if closed {
 		users := filepath.Join(dir, "users")
@@ -63,6 +68,11 @@ func startRegistry(t testing.TB, closed bool) (d *daemon, url string) {
 		}
 		return found != nil
 	})
+	// Who starts it again finds it where it was.
+	address, _, _ := strings.Cut(strings.TrimPrefix(url, "oci+http://"), "/")
+	if err := os.WriteFile(conf, bytes.Replace(read(t, conf), []byte("127.0.0.1:0"), []byte(address), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return d, url
 }
 

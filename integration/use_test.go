@@ -73,7 +73,7 @@ func waitFor(t testing.TB, what string, c <-chan struct{}) {
 }
 
 // freePort is an address that was free a moment ago.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	return strings.TrimPrefix(deadURL(t), "http://")
 }

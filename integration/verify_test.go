@@ -7,9 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"caravel/internal/origin"
 )
@@ -136,27 +134,5 @@ func TestCacheCommand(t *testing.T) {
 		}
 		must(t, peer, "cache", "-s", d.store, "-c", dir+"/desyncs", d.index)
 		must(t, "diff", "-r", d.store, dir+"/desyncs")
-	}
-}
-
-// TestCacheInterrupted: what is interrupted is not done, and says so.
-func TestCacheInterrupted(t *testing.T) {
-	d := newDisk(t, 2<<20)
-	o := serveDir(t, d.dir, origin.Options{Bandwidth: 200_000})
-	near := filepath.Join(t.TempDir(), "near")
-	c := start(t, caravel, "cache", "-c", near, o.URL()+"/disk.caibx")
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if some, _ := filepath.Glob(near + "/*/*"); len(some) > 3 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no chunk comes")
-		}
-	}
-	if status := c.stop(syscall.SIGINT); status != 1 {
-		t.Errorf("status %d, want 1; %s", status, c.stderr)
-	}
-	if v, _ := verify(t, 0, "-s", near); v.Chunks == 0 || len(v.Found) != 0 {
-		t.Errorf("%+v", v)
 	}
 }

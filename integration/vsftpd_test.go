@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -44,10 +45,18 @@ type vsftpd struct {
 	dir string // what it serves, and takes
 	url string // scheme://127.0.0.1:port/images
 	env string // what a client's environment needs to trust it; "": nothing
+
+	conf string // its configuration
 }
 
 // startFTP serves a new folder to anybody, for one of the schemes.
 func startFTP(t *testing.T, scheme string, directives ...string) *vsftpd {
+	t.Helper()
+	return startFTPIn(t, t.TempDir(), scheme, directives...)
+}
+
+// startFTPIn serves a folder in a root.
+func startFTPIn(t testing.TB, root, scheme string, directives ...string) *vsftpd {
 	t.Helper()
 	needRoot(t) // to be somebody else
 	need(t, "vsftpd")
@@ -56,39 +65,54 @@ func startFTP(t *testing.T, scheme string, directives ...string) *vsftpd {
 		t.Skipf("vsftpd needs a user of that name: %v", err)
 	}
 	uid, _ := strconv.Atoi(ftp.Uid)
-	root, own := t.TempDir(), t.TempDir() // it serves no root that can be written to
+	own := t.TempDir()
+	v := &vsftpd{dir: filepath.Join(root, "images"), conf: filepath.Join(own, "conf")} // it serves no root that can be written to
+	mkdir(t, v.dir)
 	passable(t, root)
-	v := &vsftpd{dir: filepath.Join(root, "images")}
-	if err := os.Mkdir(v.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	if err := os.Chown(v.dir, uid, -1); err != nil {
 		t.Fatal(err)
 	}
 	if scheme != "ftp" {
 		cert, key := certificate(t, own)
 		v.env = "SSL_CERT_FILE=" + cert
-		directives = append(directives, "ssl_enable=YES", "allow_anon_ssl=YES", "force_anon_logins_ssl=YES",
-			"force_anon_data_ssl=YES", "ssl_tlsv1=YES", "rsa_cert_file="+cert, "rsa_private_key_file="+key)
+		directives = append([]string{"ssl_enable=YES", "allow_anon_ssl=YES", "force_anon_logins_ssl=YES",
+			"force_anon_data_ssl=YES", "ssl_tlsv1=YES", "rsa_cert_file=" + cert, "rsa_private_key_file=" + key}, directives...)
 	}
 	if scheme == "ftps" {
 		directives = append(directives, "implicit_ssl=YES")
 	}
-	conf, empty := filepath.Join(own, "conf"), t.TempDir()
+	empty := t.TempDir()
 	passable(t, empty)
 	for range 5 { // somebody may take the port first
 		address := freePort(t)
 		_, port, _ := net.SplitHostPort(address)
-		if err := os.WriteFile(conf, fmt.Appendf(nil, vsftpdConf, port, root, empty, strings.Join(directives, "\n")), 0o600); err != nil {
+		if err := os.WriteFile(v.conf, fmt.Appendf(nil, vsftpdConf, port, root, empty, strings.Join(directives, "\n")), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v.daemon, v.url = start(t, "vsftpd", conf), scheme+"://"+address+"/images"
+		v.daemon, v.url = start(t, "vsftpd", v.conf), scheme+"://"+address+"/images"
 		if v.listens(address) {
 			return v
 		}
 	}
 	t.Fatalf("vsftpd does not listen: %s", v.stderr)
 	return nil
+}
+
+// address is where it listens.
+func (v *vsftpd) address() string {
+	_, rest, _ := strings.Cut(v.url, "://")
+	address, _, _ := strings.Cut(rest, "/")
+	return address
+}
+
+// changed has one with more directives, or none, in its place.
+func (v *vsftpd) changed(t testing.TB, conf []byte, directives ...string) {
+	t.Helper()
+	conf = append(bytes.Clone(conf), strings.Join(directives, "\n")+"\n"...)
+	if err := os.WriteFile(v.conf, conf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	killing(&v.daemon, v.address())(t)()
 }
 
 // listens waits until it does, or has ended.

@@ -109,7 +109,7 @@ func (f *flow) read() {
 			p.last = resets
 		}
 		if f.fault.Kind != None && int64(n) >= left {
-			p.n = int(left)
+			p.n, p.struck = int(left), true
 			p.last = [...]ending{Reset: resets, Truncate: closes, Stall: stalls}[f.fault.Kind]
 		}
 		left -= int64(p.n)
@@ -180,7 +180,7 @@ func (f *flow) write() {
 		f.arrived(bytes) // before the other side can have them and look
 		rest := vector   // WriteTo consumes it
 		_, err := rest.WriteTo(f.dst)
-		last := pieces[len(pieces)-1].last
+		last, struck := pieces[len(pieces)-1].last, pieces[len(pieces)-1].struck
 		for _, p := range pieces {
 			buffers.Put(p.buf)
 		}
@@ -193,6 +193,9 @@ func (f *flow) write() {
 		f.mu.Unlock()
 		notify(f.room)
 		if last != goesOn {
+			if struck && f.fault.Struck != nil {
+				f.fault.Struck()
+			}
 			f.end(last)
 			return
 		}

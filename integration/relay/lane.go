@@ -20,12 +20,13 @@ const (
 
 // A piece is some bytes of one connection in one direction.
 type piece struct {
-	flow  *flow
-	buf   *[largePiece]byte
-	n     int
-	ready time.Time // when it could have begun to leave
-	due   time.Time // when it arrives
-	last  ending    // what happens behind it
+	flow   *flow
+	buf    *[largePiece]byte
+	n      int
+	ready  time.Time // when it could have begun to leave
+	due    time.Time // when it arrives
+	last   ending    // what happens behind it
+	struck bool      // that is the flow's fault
 }
 
 var buffers = sync.Pool{New: func() any { return new([largePiece]byte) }}

@@ -14,6 +14,7 @@
 package relay
 
 import (
+	"cmp"
 	"net"
 	"sync"
 	"time"
@@ -25,12 +26,15 @@ type Options struct {
 	Up     int64               // bytes per second to the server; 0: no limit
 	Down   int64               // and from it
 	Faults func(n int64) Fault // what becomes of the nth connection, from 1; nil: nothing
+	Listen string              // the address to listen at; "": any port of 127.0.0.1
 }
 
 // A Fault is what becomes of a connection. The zero value is nothing.
 type Fault struct {
-	Kind  Kind
-	After int64 // bytes from the server that still arrive
+	Kind   Kind
+	After  int64  // bytes from the server that still arrive
+	Up     bool   // After counts bytes to the server
+	Struck func() // called when it has come to that; nil: nobody wants to know
 }
 
 // A Kind is a way for a connection to end.
@@ -72,7 +76,7 @@ type Relay struct {
 // Start relays connections to target, a TCP address, until Close.
 func Start(target string, opt Options) (*Relay, error) {
 	r := newRelay(opt)
-	r.target, r.addr = target, "127.0.0.1:0"
+	r.target, r.addr = target, cmp.Or(opt.Listen, "127.0.0.1:0")
 	if err := r.Restore(); err != nil {
 		r.Close()
 		return nil, err
@@ -183,12 +187,15 @@ func (r *Relay) relay(client net.Conn, dial func() (net.Conn, error)) {
 		l.kill()
 		return
 	}
-	up := newFlow(l, r.up, client, server, Fault{}, r.arrived(&r.counts.Up))
-	var fault Fault
+	var onUp, onDown Fault
 	if r.opt.Faults != nil {
-		fault = r.opt.Faults(n)
+		onDown = r.opt.Faults(n)
 	}
-	down := newFlow(l, r.down, server, client, fault, r.arrived(&r.counts.Down))
+	if onDown.Up {
+		onUp, onDown = onDown, Fault{}
+	}
+	up := newFlow(l, r.up, client, server, onUp, r.arrived(&r.counts.Up))
+	down := newFlow(l, r.down, server, client, onDown, r.arrived(&r.counts.Down))
 	var all sync.WaitGroup
 	all.Go(func() {
 		if sleep(r.opt.RTT, l.over) { // the handshake

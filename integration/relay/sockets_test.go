@@ -142,6 +142,52 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A fault on the way to the server comes after so many bytes there, is told, and leaves
+// the way back as it is until then.
+func TestFaultsOnTheWayUp(t *testing.T) {
+	const after, sent = 1000, 300_000
+	for _, kind := range []Kind{Reset, Truncate, Stall} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		struck := make(chan struct{})
+		r := start(t, listener.Addr().String(), Options{Faults: func(int64) Fault {
+			return Fault{Kind: kind, After: after, Up: true, Struck: func() { close(struck) }}
+		}})
+		client, err := net.Dial("tcp", r.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		server, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Close()
+		if _, err := server.Write(make([]byte, sent)); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(client, make([]byte, sent)); err != nil {
+			t.Errorf("kind %d: the way back: %v", kind, err)
+		}
+		go client.Write(make([]byte, sent)) // to whom that stalls
+		select {
+		case <-struck:
+		case <-time.After(time.Minute):
+			t.Fatalf("kind %d never comes", kind)
+		}
+		if kind == Stall {
+			r.Cut()
+		}
+		if n, err := io.Copy(io.Discard, server); n > after || kind == Truncate && n != after || kind != Truncate && err == nil {
+			t.Errorf("kind %d: the server has %d bytes, %v", kind, n, err)
+		}
+		r.Close()
+	}
+}
+
 func TestRefuse(t *testing.T) {
 	r := start(t, serve(t, []byte("x")), Options{})
 	addr := r.Addr()

@@ -199,6 +199,8 @@ func TestPutFaults(t *testing.T) {
 		{"refused", usual.but("STOR", "550 no"), "550"},
 		{"full", usual.but("STOR", "452 no room"), "452"},
 		{"lost", usual.but("data", "lost"), "426"},
+		{"cut", usual.but("SIZE", "213 7"), "7 bytes have arrived of 10"},
+		{"no sizes", usual.but("SIZE", "502 what is that"), ""},
 		{"name", usual.but("RNTO", "553 no").but("DELE", "550 no"), "553"},
 		{"silent", usual.but("STOR", "stall"), "stalled"},
 	}

@@ -217,6 +217,9 @@ func (d *Dir) Put(ctx context.Context, name string, r io.Reader, size int64) err
 		if err != nil {
 			return err
 		}
+		if err := arrived(c, temp, src.read); err != nil {
+			return err
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -224,6 +227,20 @@ func (d *Dir) Put(ctx context.Context, name string, r io.Reader, size int64) err
 	})
 	if err != nil && stored {
 		d.undo(ctx, temp)
+	}
+	return err
+}
+
+// arrived checks that a file has all bytes that were sent: to the server, a connection
+// that ends on the way is the end of the file. One that tells no sizes is believed; it is
+// none to read from.
+func arrived(c *ftp.ServerConn, path string, sent int64) error {
+	size, err := c.FileSize(path)
+	switch {
+	case err != nil && answered(err):
+		return nil
+	case err == nil && size != sent:
+		return fmt.Errorf("%d bytes have arrived of %d", size, sent)
 	}
 	return err
 }

@@ -47,19 +47,26 @@ func (b *body) noAnswer(err error) error {
 	var kind error
 	var (
 		redirect *refusal
-		untrust  *tls.CertificateVerificationError
 		noTLS    tls.RecordHeaderError
-		op       *net.OpError
 	)
 	switch {
-	case errors.As(err, &redirect), errors.As(err, &untrust):
-		kind = store.ErrRefused
-	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS: mostly, our certificate will not do
+	case errors.As(err, &redirect), Untrusted(err):
 		kind = store.ErrRefused
 	case errors.As(err, &noTLS) && string(noTLS.RecordHeader[:]) == "HTTP/":
 		err, kind = errors.New("the server speaks http there, not https"), store.ErrRefused
 	}
 	return &failure{where: b.where(), why: err, kind: kind}
+}
+
+// Untrusted reports whether a transport's error is that of a server which is not trusted,
+// or does not trust us: the next try would meet it, too.
+func Untrusted(err error) bool {
+	var (
+		untrust *tls.CertificateVerificationError
+		op      *net.OpError
+	)
+	// An alert of TLS is, mostly, that our certificate will not do.
+	return errors.As(err, &untrust) || errors.As(err, &op) && op.Op == "remote error"
 }
 
 // refuse is the error for an answer whose status is not the one hoped for.

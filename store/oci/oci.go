@@ -42,6 +42,7 @@ type Repository struct {
 	manifests *http.Web
 	blobs     *http.Web
 	remote    *remote.Repository // to write
+	tags      *remote.Repository // to list
 	stall     time.Duration
 
 	empty    sync.Mutex // held while that blob is sent
@@ -77,6 +78,7 @@ func New(location string, opt Options) (*Repository, error) {
 	repo := &Repository{
 		shown:  u.Scheme + "://" + ref.Registry + "/" + ref.Repository,
 		remote: &remote.Repository{Client: client, Reference: ref, PlainHTTP: web == "http", SkipReferrersGC: true, MaxMetadataBytes: maxManifest},
+		tags:   &remote.Repository{Client: client, Reference: ref, PlainHTTP: web == "http", TagListPageSize: tagsAtOnce, MaxMetadataBytes: maxTags},
 		stall:  cmp.Or(opt.HTTP.Stall, 30*time.Second),
 	}
 	base := web + "://" + ref.Registry + "/v2/" + ref.Repository

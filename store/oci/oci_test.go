@@ -159,3 +159,31 @@ func TestBlobsElsewhere(t *testing.T) {
 		t.Errorf("certificates shown: %v", seen)
 	}
 }
+
+// TestListMany lists more than fits into a manifest: a registry that knows of no pages
+// gives all tags in one answer.
+func TestListMany(t *testing.T) {
+	const many = 3000
+	s := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		fmt.Fprint(w, `{"name": "images", "tags": ["`)
+		for i := range many {
+			fmt.Fprintf(w, `%064x.cacnk","`, i)
+		}
+		fmt.Fprintf(w, `%064x.cacnk"]}`, many)
+	}))
+	defer s.Close()
+	r, err := oci.New("oci+"+s.URL+"/images", oci.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range r.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != many+1 {
+		t.Errorf("%d names, want %d", n, many+1)
+	}
+}

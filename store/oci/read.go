@@ -18,7 +18,12 @@ import (
 const (
 	manifestType = ocispec.MediaTypeImageManifest
 	maxManifest  = 64 << 10 // of ours has some 600 bytes
-	maxBlob      = 1 << 30  // as desync has it
+
+	// A registry gives so many tags in one answer, or, as the reference registry does
+	// before its version 3, all of them: a chunk's takes some 80 bytes.
+	tagsAtOnce = 1000
+	maxTags    = 256 << 20
+	maxBlob    = 1 << 30 // as desync has it
 
 	chunkArtifact = "application/vnd.desync.chunk.v1"
 	fileArtifact  = "application/vnd.caravel.file.v1"
@@ -123,7 +128,7 @@ var errStop = errors.New("stop")
 // List implements store.Lister by the tags. Those that are no object's are left out.
 func (r *Repository) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		err := r.remote.Tags(ctx, "", func(tags []string) error {
+		err := r.tags.Tags(ctx, "", func(tags []string) error {
 			for _, tag := range tags {
 				if name, ok := nameOf(tag); ok && strings.HasPrefix(name, prefix) && !yield(name, nil) {
 					return errStop

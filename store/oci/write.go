@@ -19,6 +19,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"caravel/store"
+	"caravel/store/http"
 )
 
 const (
@@ -156,6 +157,9 @@ func (r *Repository) explain(name string, err error) error {
 	}
 	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
 		return r.fail(name, store.ErrRefused, "401 Unauthorized, and no user and password are known: docker login, or podman login, keeps them")
+	}
+	if http.Untrusted(err) {
+		return r.fail(name, store.ErrRefused, "%w", err)
 	}
 	if !errors.As(err, &answer) {
 		return r.fail(name, nil, "%w", err)

@@ -17,7 +17,17 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"caravel/store"
+	"caravel/store/http"
 )
+
+// untrusted is a server that nobody is to deal with.
+type untrusted struct {
+	where string
+	why   error
+}
+
+func (u *untrusted) Error() string   { return u.where + ": " + u.why.Error() }
+func (u *untrusted) Unwrap() []error { return []error{u.why, store.ErrRefused} }
 
 // errNoSize is a range behind the end of an object whose size was not said.
 var errNoSize = fmt.Errorf("%w: the range is behind the end", store.ErrRefused)
@@ -182,6 +192,9 @@ func (b *Bucket) failed(ctx context.Context, name string, err error) error {
 	}
 	if transport := (*url.Error)(nil); errors.As(err, &transport) {
 		err = transport.Err
+	}
+	if http.Untrusted(err) {
+		return &untrusted{where, err}
 	}
 	return fmt.Errorf("%s: %w", where, err)
 }

@@ -17,8 +17,11 @@ const (
 	statusNotFound = 127 // there is no such command
 )
 
-// enoent is ENOENT in an ABORT, which has Linux's numbers.
-const enoent = 2
+// What is in an ABORT are Linux's numbers, of ENOENT and EACCES.
+const (
+	enoent = 2
+	eacces = 13
+)
 
 // notStarted says why there is no process.
 func notStarted(p place, err error) error {
@@ -58,7 +61,7 @@ func (s *session) explain(err, exit error) error {
 		return nil
 	case s.file && (aborted && abort.Code == enoent || errors.Is(err, errEnded) && strings.Contains(said, "No such file or directory")):
 		return &failure{fmt.Sprintf("ssh: %s: %v%s", s.where, store.ErrMissing, with), []error{store.ErrMissing, err}}
-	case aborted && !s.wasReady():
+	case aborted && (abort.Code == eacces || !s.wasReady()):
 		return refused(s.where, "%v%s", err, with)
 	case !errors.Is(err, errEnded):
 		return fmt.Errorf("ssh: %s: %w%s", s.where, err, with)

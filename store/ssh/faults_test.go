@@ -154,28 +154,6 @@ func TestNewSession(t *testing.T) {
 	}
 }
 
-func TestThousandAtOnce(t *testing.T) {
-	behave(t, "caravel")
-	plains := storetest.Plains()[:4]
-	s := open(t, folder(t, storetest.Objects(t, store.Form{}, plains...)), ssh.Options{})
-	var wg sync.WaitGroup
-	for i := range 1000 {
-		wg.Go(func() {
-			plain := plains[i%len(plains)]
-			c, err := store.Verify(s).Get(t.Context(), storetest.Want(plain))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer c.Release()
-			if got, err := c.Plain(); err != nil || !bytes.Equal(got, plain) {
-				t.Errorf("other bytes, error %v", err)
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // Who leaves does not wait, whatever the far side does; nothing runs after Close.
 func TestCancel(t *testing.T) {
 	before := runtime.NumGoroutine()

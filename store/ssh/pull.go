@@ -151,10 +151,7 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		p.answered()
 		return nil
 	}
-	p.mu.Lock()
-	answers, ok := p.asked[id]
-	p.mu.Unlock()
-	if !ok {
+	if !p.flies(id) {
 		return fmt.Errorf("%v for chunk %v, which was not asked for", m.Type, id)
 	}
 	if m.Type == castp.Missing {
@@ -165,11 +162,7 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 	if m.Flags&castp.Compressed == 0 {
 		f.Compression = store.None
 	}
-	limit := 0
-	for _, a := range answers {
-		limit = max(limit, f.Limit(a.want.Size))
-	}
-	if m.Size > limit { // the next message is read without it
+	if m.Size > p.limit(id, f) { // the next message is read without it
 		p.deliver(id, func(a *answer, _ bool) { a.err = p.tooLong(a, f, m.Size) })
 		return nil
 	}
@@ -190,6 +183,29 @@ func (p *puller) take(m castp.Message, r *castp.Reader) error {
 		free()
 	}
 	return nil
+}
+
+// flies reports whether a chunk is under way.
+func (p *puller) flies(id chunker.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.asked[id]
+	return ok
+}
+
+// limit is how long what is sent of a chunk may be: where all have left who know its size,
+// as long as any, since others may come before it is here.
+func (p *puller) limit(id chunker.ID, f store.Form) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.asked[id]) == 0 {
+		return f.Limit(0)
+	}
+	limit := 0
+	for _, a := range p.asked[id] {
+		limit = max(limit, f.Limit(a.want.Size))
+	}
+	return limit
 }
 
 // deliver ends the waiting for a chunk.

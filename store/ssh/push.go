@@ -47,8 +47,10 @@ type pusher struct {
 	mark    int         // of sent, when the probe was
 
 	// Chunks: what was given to send, of that what was written, and what is known to
-	// have been stored.
+	// have been stored. unstored are those that were given and are not, in their order:
+	// when the session dies, the next one sends them again.
 	put, sent, stored int
+	unstored          []*store.Chunk
 }
 
 // known is what is known of a chunk.
@@ -83,9 +85,6 @@ func (s *Store) push(ctx context.Context, d chunker.Digest) (*pusher, error) {
 		}
 		<-p.done
 		s.forget(d, p)
-		if p.lost() {
-			return nil, p.err
-		}
 	}
 	p := &pusher{digest: d, room: semaphore.NewWeighted(sending), known: map[chunker.ID]known{}}
 	p.handle = p.take
@@ -104,16 +103,36 @@ func (s *Store) push(ctx context.Context, d chunker.Digest) (*pusher, error) {
 	}
 	s.mu.Lock()
 	s.pushers[d] = p
+	orphans := s.orphans[d]
+	delete(s.orphans, d)
 	s.mu.Unlock()
+	if err := p.adopt(ctx, orphans); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
-// lost reports, of a session that is over, whether chunks that were sent may not have
-// been stored.
-func (p *pusher) lost() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stored < p.put && p.err != nil
+// adopt sends what a session that has died may not have stored.
+func (p *pusher) adopt(ctx context.Context, orphans []*store.Chunk) error {
+	for i, c := range orphans {
+		plain, err := c.Plain()
+		k := unknown
+		if err == nil {
+			k, err = p.has(ctx, c.ID(), len(plain))
+		}
+		if err == nil && k == wanted {
+			err = p.sendChunk(ctx, c)
+		}
+		if err != nil { // they are this one's, for the next one to find
+			p.mu.Lock()
+			p.unstored = append(p.unstored, orphans[i:]...)
+			p.mu.Unlock()
+			p.fail(err)
+			return err
+		}
+		c.Release()
+	}
+	return nil
 }
 
 // has asks whether a chunk is there.
@@ -193,14 +212,20 @@ func (p *pusher) sendChunk(ctx context.Context, c *store.Chunk) error {
 	if first {
 		p.known[c.ID()] = sent
 		p.put++
+		p.unstored = append(p.unstored, c.Retain())
+		p.send(p.chunk(c, size)) // here, so that they go in the order of unstored
 	}
 	p.mu.Unlock()
 	if !first { // somebody else was faster
 		p.room.Release(int64(size))
-		return nil
 	}
+	return nil
+}
+
+// chunk is the job of sending a chunk, for which there is room.
+func (p *pusher) chunk(c *store.Chunk, size int) func(w *castp.Writer) error {
 	c.Retain()
-	p.send(func(w *castp.Writer) error {
+	return func(w *castp.Writer) error {
 		defer p.room.Release(int64(size))
 		defer c.Release()
 		err := c.Stored(store.Form{}, func(b []byte) error { return w.Chunk(c.ID(), true, b) })
@@ -208,8 +233,7 @@ func (p *pusher) sendChunk(ctx context.Context, c *store.Chunk) error {
 		p.sent++
 		p.mu.Unlock()
 		return err
-	})
-	return nil
+	}
 }
 
 // ask sends what is to be asked, and a probe behind it, unless one is under way: then
@@ -304,6 +328,10 @@ func (p *pusher) back() {
 		}
 		close(r.settled)
 	}
+	for _, c := range p.unstored[:p.mark-p.stored] {
+		c.Release()
+	}
+	p.unstored = p.unstored[p.mark-p.stored:]
 	p.waiting, p.probe, p.stored = nil, nil, p.mark
 }
 
@@ -315,10 +343,13 @@ type writer struct{ s *Store }
 
 func (w writer) String() string { return w.s.String() }
 
-// Get asks for a chunk, after those that were put have been stored.
+// Get asks for a chunk, after those that were put have been stored, as far as that can be:
+// one that a session has lost is not there until the next one has sent it.
 func (w writer) Get(ctx context.Context, want store.Want) (*store.Chunk, error) {
-	if err := w.settle(ctx); err != nil {
-		return nil, err
+	for _, p := range w.s.open() {
+		if err := p.settle(ctx); err != nil && !p.over() {
+			return nil, err
+		}
 	}
 	return w.s.Get(ctx, want)
 }
@@ -336,7 +367,8 @@ func (w writer) Has(ctx context.Context, want store.Want) (bool, error) {
 }
 
 // Put sends a chunk, if the far side has none. An error of storing it may be that of a
-// later call, of Sync at the latest. That of a chunk that is there and damaged matches
+// later call, of Sync at the latest; the chunk is sent again then, with what comes next,
+// until Sync has succeeded or the Store is closed. The error of a chunk that is there and damaged matches
 // store.ErrRefused: it cannot be replaced.
 func (w writer) Put(ctx context.Context, c *store.Chunk) error {
 	if ctx.Err() != nil {
@@ -378,20 +410,14 @@ func (w writer) check(ctx context.Context, want store.Want) error {
 	return nil
 }
 
-// settle returns when all that was put has been stored.
-func (w writer) settle(ctx context.Context) error {
-	for _, p := range w.s.open() {
-		if err := p.settle(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Sync ends the sessions, after all that was put has been stored. A caravel on the far
 // side has it on disk then; casync leaves that to the system.
 func (w writer) Sync(ctx context.Context) error {
-	for d, p := range w.s.open() {
+	for _, d := range w.s.writing() {
+		p, err := w.s.push(ctx, d) // another one, if that has died
+		if err != nil {
+			return err
+		}
 		if err := p.settle(ctx); err != nil {
 			return err
 		}
@@ -416,11 +442,39 @@ func (s *Store) open() map[chunker.Digest]*pusher {
 	return maps.Clone(s.pushers)
 }
 
-// forget takes a session out that is over.
+// writing are the digests of chunks that may still have to be stored.
+func (s *Store) writing() (all []chunker.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for d := range s.pushers {
+		all = append(all, d)
+	}
+	for d := range s.orphans {
+		if s.pushers[d] == nil {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// forget takes a session out that is over, and keeps what it may not have stored.
 func (s *Store) forget(d chunker.Digest, p *pusher) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pushers[d] == p {
 		delete(s.pushers, d)
+		if left := p.left(); len(left) > 0 {
+			s.orphans[d] = append(s.orphans[d], left...)
+		}
 	}
+}
+
+// left are the chunks, of a session that is over, that may not have been stored; they are
+// the caller's.
+func (p *pusher) left() []*store.Chunk {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := p.unstored
+	p.unstored = nil
+	return left
 }

@@ -72,8 +72,9 @@ type Store struct {
 
 	opening chan struct{} // holds a value while a session for writing is begun
 
-	mu      sync.Mutex // guards pushers
+	mu      sync.Mutex // guards what follows
 	pushers map[chunker.Digest]*pusher
+	orphans map[chunker.Digest][]*store.Chunk // which sessions that have died may not have stored
 }
 
 var _ store.Store = (*Store)(nil)
@@ -85,7 +86,7 @@ func New(location string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{place: p, opt: opt.filled(), opening: make(chan struct{}, 1), pushers: map[chunker.Digest]*pusher{}}
+	s := &Store{place: p, opt: opt.filled(), opening: make(chan struct{}, 1), pushers: map[chunker.Digest]*pusher{}, orphans: map[chunker.Digest][]*store.Chunk{}}
 	s.pool.most = s.opt.Sessions
 	s.pool.open = s.pull
 	return s, nil
@@ -133,12 +134,18 @@ func (s *Store) Has(ctx context.Context, want store.Want) (bool, error) {
 func (s *Store) Close() error {
 	s.pool.close()
 	s.mu.Lock()
-	pushers := s.pushers
-	s.pushers = map[chunker.Digest]*pusher{}
+	pushers, orphans := s.pushers, s.orphans
+	s.pushers, s.orphans = map[chunker.Digest]*pusher{}, map[chunker.Digest][]*store.Chunk{}
 	s.mu.Unlock()
-	for _, p := range pushers {
+	for d, p := range pushers {
 		p.fail(errClosed)
 		<-p.done
+		orphans[d] = append(orphans[d], p.left()...)
+	}
+	for _, left := range orphans {
+		for _, c := range left {
+			c.Release()
+		}
 	}
 	return nil
 }

@@ -7,7 +7,8 @@
 //		})
 //	}
 //
-// and a new wrapper's the same with RunStore. Run it under the race detector
+// and a new wrapper's the same with RunStore. What becomes of it where servers, disks and
+// lines fail is RunFaults's, with the real server that a Bench is. Run it under the race detector
 // too: it makes chunks that are used after their release conspicuous.
 package storetest
 
@@ -65,7 +66,7 @@ func Want(plain []byte) store.Want {
 }
 
 // Objects are the objects of chunks in a store of the form f.
-func Objects(t *testing.T, f store.Form, plains ...[]byte) map[string][]byte {
+func Objects(t testing.TB, f store.Form, plains ...[]byte) map[string][]byte {
 	t.Helper()
 	m := NewMemory(nil)
 	w, err := store.Writable(m, f)
@@ -78,7 +79,7 @@ func Objects(t *testing.T, f store.Form, plains ...[]byte) map[string][]byte {
 	return m.Objects()
 }
 
-func put(t *testing.T, w store.Writer, plain []byte, d chunker.Digest) {
+func put(t testing.TB, w store.Writer, plain []byte, d chunker.Digest) {
 	t.Helper()
 	c := store.NewChunk(d.Sum(plain), d, plain, nil)
 	defer c.Release()
