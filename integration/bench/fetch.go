@@ -146,7 +146,7 @@ func (s *setting) sshd(at string) ([]string, error) {
 		return nil, err
 	}
 	const conf = "ListenAddress 127.0.0.1\nPort %[2]s\nHostKey %[1]s/host\nAuthorizedKeysFile %[1]s/me.pub\nPidFile none\n" +
-		"StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv HOME=/nonexistent\n" // what a shell may do first is no figure
+		"StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nMaxStartups 100\nSetEnv HOME=/nonexistent TMPDIR=%[1]s\n" // what a shell does first is no figure, nor where casync has its queue of requests
 	path := filepath.Join(dir, "sshd_config")
 	if err := os.WriteFile(path, fmt.Appendf(nil, conf, dir, port), 0o600); err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (s *setting) sshClient(far string) []string {
 	text := fmt.Sprintf("#!/bin/sh\nexec ssh -F none -i %s -o Port=%s -o HostName=127.0.0.1 -o User=%s -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \"$@\"\n",
 		s.path("ssh", "me"), port, me.Username)
 	_ = os.WriteFile(script, []byte(text), 0o755) // the clients say that it is missing
-	return []string{"CASYNC_SSH_PATH=" + script}
+	return []string{"CASYNC_SSH_PATH=" + script, "TMPDIR=" + s.path("ssh")}
 }
 
 // fetchAll has programs bring the tree from behind a line, in turns, each into an empty
