@@ -70,6 +70,25 @@ func cacheAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 }
 
+// copyAsTyped leaves an image that can be used where it is.
+func copyAsTyped(t *testing.T, r *readmeReader, line string) {
+	stick := t.TempDir()
+	r.typed(t, t.TempDir(), line, "/media/stick", stick)
+	if got := must(t, caravel, "cat", filepath.Join(stick, "disk.caibx")); got != string(r.data) {
+		t.Errorf("%d bytes out of the copy", len(got))
+	}
+}
+
+// chopAsTyped fills a store of which an index is there.
+func chopAsTyped(t *testing.T, r *readmeReader, line string) {
+	srv, dir := t.TempDir(), t.TempDir()
+	must(t, "cp", filepath.Join(r.www, "disk.caibx"), filepath.Join(r.home, "disk.img"), dir)
+	r.typed(t, dir, line, "/srv/", srv+"/")
+	if got := must(t, caravel, "cat", "--store", srv+"/default.castr", filepath.Join(dir, "disk.caibx")); got != string(r.data) {
+		t.Errorf("%d bytes out of the store", len(got))
+	}
+}
+
 // verifyAsTyped finds nothing bad; with --repair it mends a chunk.
 func verifyAsTyped(t *testing.T, r *readmeReader, line string) {
 	srv := t.TempDir()

@@ -80,6 +80,8 @@ var promises = []promise{
 	{"caravel profile show tree.caidx.profile", profileShowAsTyped},
 	{"caravel cache -c /srv/near.castr http://host/disk.caibx", cacheAsTyped},
 	{"caravel cache --ignore=v1.caibx -c /media/stick/delta.castr v2.caibx", cacheAsTyped},
+	{"caravel copy http://host/disk.caibx /media/stick/", copyAsTyped},
+	{"caravel chop -s /srv/default.castr disk.caibx disk.img", chopAsTyped},
 	{"caravel verify -s /srv/default.castr", verifyAsTyped},
 	{"caravel verify --repair -s /srv/default.castr -s http://host/default.castr", verifyAsTyped},
 	{`head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > key && chmod 600 key`, keyAsTyped},

@@ -29,6 +29,8 @@ func commands() []*cli.Command {
 		digestCommand(),
 		catCommand(),
 		cacheCommand(),
+		copyCommand(),
+		chopCommand(),
 		listChunksCommand(),
 		verifyCommand(),
 		nbdServerCommand(),

@@ -1,34 +1,27 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"caravel/chunker"
 	"caravel/image"
 	"caravel/internal/progress"
 	"caravel/internal/redact"
 	"caravel/store"
-	"caravel/store/open"
 )
 
 type cacheOptions struct {
-	source        sourceOptions // its cache is what is written to
-	form          store.Form
-	target        encryptionOptions
-	ignoreIndexes []string
-	ignoreChunks  []string
-	progress      progress.Mode
-	log           logOptions
-	json          bool
+	source sourceOptions // its cache is what is written to
+	form   store.Form
+	target encryptionOptions
+	ignoring
+	progress progress.Mode
+	log      logOptions
+	json     bool
 }
 
 func cacheCommand() *cli.Command {
@@ -52,12 +45,10 @@ they are.
 			"caravel cache --encryption-key-file=old --target-encryption-key-file=new -s a.castr -c b.castr disk.caibx",
 		),
 		Flags: slices.Concat([]cli.Flag{
-			newList("ignore", "leave out the chunks of `INDEX`; may be repeated", &opt.ignoreIndexes),
-			newList("ignore-chunks", "leave out the chunks whose IDs are the lines of `FILE`; may be repeated", &opt.ignoreChunks),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, targetEncryptionFlags(&opt.target), sourceFlags(&opt.source), logFlags(&opt.log), impliedFlags()),
+		}, opt.ignoring.flags(), targetEncryptionFlags(&opt.target), sourceFlags(&opt.source), logFlags(&opt.log), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() == 0:
@@ -70,11 +61,19 @@ they are.
 	}
 }
 
-// A cachedReport is what cache prints as JSON.
-type cachedReport struct {
+// A copiedReport is what commands that copy chunks print as JSON.
+type copiedReport struct {
 	Copied  int64 `json:"copied"`
 	Present int64 `json:"present"`
 	Bytes   int64 `json:"bytes"` // plain, of what was copied
+}
+
+// printCopied ends a command that has copied chunks, or not: err is its error.
+func printCopied(w io.Writer, asJSON bool, got image.Copied, err error) error {
+	if err != nil || !asJSON {
+		return err
+	}
+	return json.NewEncoder(w).Encode(copiedReport(got))
 }
 
 // cacheImages copies the chunks of images into the store of --cache.
@@ -84,10 +83,7 @@ func cacheImages(ctx context.Context, std streams, indexes []string, opt cacheOp
 	shown := progress.New(std.err, opt.progress, "cache", 0)
 	got, err := cacheInto(ctx, std, target, indexes, opt, shown)
 	shown.Done(err)
-	if err != nil || !opt.json {
-		return err
-	}
-	return json.NewEncoder(std.out).Encode(cachedReport(got))
+	return printCopied(std.out, opt.json, got, err)
 }
 
 func cacheInto(ctx context.Context, std streams, target string, indexes []string, opt cacheOptions, shown *progress.Progress) (got image.Copied, err error) {
@@ -100,21 +96,9 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 	if err := from.unlock(ctx); err != nil {
 		return got, err
 	}
-	where := from.where
-	where.Wrap = nil
-	key := where.Form.Key
-	if where.Form, err = opt.target.form(ctx, opt.form, std.err, log); err != nil {
-		return got, err
-	}
-	if !opt.target.said() {
-		where.Form.Key = key
-	}
-	dst, err := open.Writer(target, where)
+	dst, err := from.target(ctx, target, opt.form, opt.target)
 	if err != nil {
 		return got, err
-	}
-	if open.Remote(target) {
-		dst = store.RetryWriter(dst, where.Timeout, log)
 	}
 	known, err := opt.ignored(ctx, from)
 	if err != nil {
@@ -126,9 +110,7 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 			return got, err
 		}
 		wants[i] = image.Distinct(images[i].Index, known)
-		for _, w := range wants[i] {
-			total += int64(w.Size)
-		}
+		total += plainBytes(wants[i])
 	}
 	shown.Total(total)
 	for i, img := range images {
@@ -142,45 +124,4 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 		log.Info("copied", "chunks", got.Copied, "present", got.Present, "bytes", got.Bytes, "store", redact.URL(target))
 	}
 	return got, nil
-}
-
-// ignored are the chunks that are not to be copied.
-func (o cacheOptions) ignored(ctx context.Context, from *opener) (map[chunker.ID]bool, error) {
-	known := map[chunker.ID]bool{}
-	for _, in := range o.ignoreIndexes {
-		x, err := from.index(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		image.Distinct(x, known)
-	}
-	for _, path := range o.ignoreChunks {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("--ignore-chunks: %w", err)
-		}
-		err = readIDs(f, known)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("--ignore-chunks: %s: %w", path, err)
-		}
-	}
-	return known, nil
-}
-
-// readIDs reads a chunk's ID from each line that is not empty.
-func readIDs(r io.Reader, into map[chunker.ID]bool) error {
-	lines := bufio.NewScanner(r)
-	for n := 1; lines.Scan(); n++ {
-		text := strings.TrimSpace(lines.Text())
-		if text == "" {
-			continue
-		}
-		id, err := chunker.ParseID(text)
-		if err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-		into[id] = true
-	}
-	return lines.Err()
 }

@@ -160,8 +160,7 @@ func (r blobReader) Backing() *os.File { return r.img.Backing(0, r.img.Size()) }
 
 // imageName is what an image is called after its location.
 func imageName(location string) string {
-	location, _, _ = strings.Cut(location, "?")
-	name := path.Base(location)
+	name := nameOf(location)
 	name = strings.TrimSuffix(name, path.Ext(name))
 	if name == "" || name == "." || name == "/" || location == "-" {
 		return "image"

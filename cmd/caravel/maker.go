@@ -131,17 +131,11 @@ func (m *maker) makeStore() (store.Writer, error) {
 	if m.noStore {
 		return nil, nil
 	}
-	w, err := open.Writer(m.storePlace(), m.where)
-	if err != nil {
-		return nil, err
-	}
-	if open.Remote(m.storePlace()) {
-		w = store.RetryWriter(w, m.where.Timeout, m.logger)
-	}
-	if m.noSync {
+	w, err := writer(m.storePlace(), m.where, m.logger)
+	if err == nil && m.noSync {
 		w = unsynced{w}
 	}
-	return w, nil
+	return w, err
 }
 
 // atOnce is how many chunks are worked on at one time; 0: one a core.

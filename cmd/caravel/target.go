@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"caravel/store"
+	"caravel/store/open"
+)
+
+// writer opens a store to put chunks into. What a network does to them is tried again.
+func writer(location string, where open.Options, log *slog.Logger) (store.Writer, error) {
+	w, err := open.Writer(location, where)
+	if err == nil && open.Remote(location) {
+		w = store.RetryWriter(w, where.Timeout, log)
+	}
+	return w, err
+}
+
+// target opens the store that chunks of others are copied into: packed as form says, and
+// encrypted as those are that they come from, unless crypt says otherwise.
+func (o *opener) target(ctx context.Context, location string, form store.Form, crypt encryptionOptions) (store.Writer, error) {
+	where := o.where
+	where.Wrap = nil
+	var err error
+	if where.Form, err = crypt.form(ctx, form, o.stderr, o.log); err != nil {
+		return nil, err
+	}
+	if !crypt.said() {
+		where.Form.Key = o.where.Form.Key
+	}
+	return writer(location, where, o.log)
+}
