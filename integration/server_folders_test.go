@@ -108,12 +108,13 @@ func TestServe(t *testing.T) {
 }
 
 // TestServeBehindNginx has a cache in front, which asks for a chunk once and then never
-// again, and for an index each time.
+// again, and for an index each time. Of two who ask it at once, as who hedges does, one
+// waits.
 func TestServeBehindNginx(t *testing.T) {
 	d := newDisk(t, 500_000)
 	log := d.path("log")
 	_, url := startServer(t, "serve", d.dir, "--log", log)
-	n := startNginx(t, t.TempDir(), false, "location / { proxy_pass "+url+"; proxy_cache all; proxy_cache_revalidate on; proxy_http_version 1.1; }")
+	n := startNginx(t, t.TempDir(), false, "location / { proxy_pass "+url+"; proxy_cache all; proxy_cache_lock on; proxy_cache_revalidate on; proxy_http_version 1.1; }")
 	out := filepath.Join(t.TempDir(), "out")
 	for range 2 {
 		must(t, caravel, "extract", n.url+"/disk.caibx", out)
