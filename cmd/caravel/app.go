@@ -33,6 +33,7 @@ func commands() []*cli.Command {
 		chopCommand(),
 		listChunksCommand(),
 		verifyCommand(),
+		verifyIndexCommand(),
 		nbdServerCommand(),
 		pullCommand(),
 		pushCommand(),
