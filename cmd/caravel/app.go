@@ -33,6 +33,8 @@ func commands() []*cli.Command {
 		chopCommand(),
 		listChunksCommand(),
 		verifyCommand(),
+		pruneCommand(),
+		gcCommand(),
 		verifyIndexCommand(),
 		nbdServerCommand(),
 		pullCommand(),
