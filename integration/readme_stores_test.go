@@ -89,6 +89,23 @@ func chopAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 }
 
+func verifyIndexAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	must(t, "cp", filepath.Join(r.www, "disk.caibx"), filepath.Join(r.home, "disk.img"), dir)
+	r.typed(t, dir, line)
+}
+
+// pruneAsTyped leaves what the indexes need.
+func pruneAsTyped(t *testing.T, r *readmeReader, line string) {
+	srv := t.TempDir()
+	must(t, "cp", "-r", r.www+"/.", srv)
+	must(t, "find", srv, "-type", "f", "-exec", "touch", "-d", "last week", "{}", "+")
+	r.typed(t, t.TempDir(), line, "/srv/default.castr", srv+"/default.castr", " /srv", " "+srv)
+	if got := must(t, caravel, "cat", filepath.Join(srv, "disk.caibx")); got != string(r.data) {
+		t.Errorf("%d bytes out of what is left", len(got))
+	}
+}
+
 // verifyAsTyped finds nothing bad; with --repair it mends a chunk.
 func verifyAsTyped(t *testing.T, r *readmeReader, line string) {
 	srv := t.TempDir()

@@ -84,6 +84,8 @@ var promises = []promise{
 	{"caravel chop -s /srv/default.castr disk.caibx disk.img", chopAsTyped},
 	{"caravel verify -s /srv/default.castr", verifyAsTyped},
 	{"caravel verify --repair -s /srv/default.castr -s http://host/default.castr", verifyAsTyped},
+	{"caravel verify-index disk.caibx disk.img", verifyIndexAsTyped},
+	{"caravel prune --yes -s /srv/default.castr /srv", pruneAsTyped},
 	{`head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > key && chmod 600 key`, keyAsTyped},
 	{"caravel make --encryption-key-file=key disk.caibx disk.img", makeSealedAsTyped},
 	{"caravel mount --encryption-key-file=key http://host/disk.caibx /mnt", mountSealedAsTyped},

@@ -128,7 +128,7 @@ func openWhole(path string, x *index.Index) (*os.File, error) {
 	}
 	if st, err := f.Stat(); err == nil && st.IsDir() {
 		f.Close()
-		return nil, fmt.Errorf("%s: is a directory; caravel make stores its chunks", path)
+		return nil, fmt.Errorf("%s: is a directory; caravel make and caravel digest work on those", path)
 	}
 	size, err := f.Seek(0, io.SeekEnd) // of a device, too
 	if err == nil && size < x.Size() {

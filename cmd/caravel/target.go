@@ -8,8 +8,10 @@ import (
 	"caravel/store/open"
 )
 
-// writer opens a store to put chunks into. What a network does to them is tried again.
+// writer opens a store to put chunks into. What a network does to them is tried again. A
+// chunk that is there already gets a new time, which keeps prune from it.
 func writer(location string, where open.Options, log *slog.Logger) (store.Writer, error) {
+	where.Renew = renewNamed
 	w, err := open.Writer(location, where)
 	if err == nil && open.Remote(location) {
 		w = store.RetryWriter(w, where.Timeout, log)

@@ -29,10 +29,11 @@ type Options struct {
 	Sync   bool        // Put returns when the object would survive a power cut; else call Sync
 	Follow bool        // read through symbolic links; else they count as missing, as casync's chunks do
 
-	// Renew has the time of an object say when it was last read, to within Renew: one
-	// that is opened and older gets the time of now. 0: objects keep the time when
-	// they were written. Who removes what was not in use for a while has to allow for
-	// Renew, as a time that is right to the moment would cost a write for every read.
+	// Renew has the time of an object say when it was last in use, to within Renew: one
+	// that is opened or asked for, and older, gets the time of now. 0: objects keep the
+	// time when they were written. Who removes what was not in use for a while
+	// (DeleteOlder) has to allow for Renew, as a time that is right to the moment would
+	// cost a write for every use.
 	Renew time.Duration
 }
 
@@ -102,6 +103,13 @@ func (d *Dir) Stat(ctx context.Context, name string) (store.Info, error) {
 		return store.Info{}, unreadable(path, fs.ErrNotExist)
 	case !fi.Mode().IsRegular():
 		return store.Info{}, failed(path, errNotFile)
+	}
+	if d.renew(path, fi.ModTime()) {
+		// DeleteOlder may have been faster, also while the time was being set. What is
+		// in its place now is young, and stays there.
+		if _, err := stat(path); missing(err) {
+			return store.Info{}, unreadable(path, err)
+		}
 	}
 	return store.Info{Size: fi.Size(), ModTime: fi.ModTime()}, nil
 }

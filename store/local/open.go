@@ -31,12 +31,14 @@ func (d *Dir) Open(ctx context.Context, name string, r store.Range) (io.ReadClos
 	return &body{f: f, path: path, off: r.Off, left: left}, info, nil
 }
 
-// renew gives an object that is in use the time of now, if it is due. It need not
-// work: others' objects can be read, and a disk that takes no writes.
-func (d *Dir) renew(path string, was time.Time) {
-	if d.opt.Renew > 0 && time.Since(was) >= d.opt.Renew {
+// renew gives an object that is in use the time of now, and reports whether it was due. It
+// need not work: others' objects can be read, and a disk that takes no writes.
+func (d *Dir) renew(path string, was time.Time) bool {
+	due := d.opt.Renew > 0 && time.Since(was) >= d.opt.Renew
+	if due {
 		_ = touch(path)
 	}
+	return due
 }
 
 // readFile is what a body needs of a file.

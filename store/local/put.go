@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"caravel/store"
 )
@@ -88,9 +89,10 @@ func (d *Dir) putTemp(path string, src *source) error {
 // inFolder calls create, and if there is no folder for path makes it and calls
 // create again. made is true if it had to.
 func (d *Dir) inFolder(path string, create func() error) (made bool, err error) {
-	const tries = 3 // somebody may remove empty folders meanwhile
+	const tries = 10 // somebody may remove empty folders meanwhile
 	for range tries {
-		if err = create(); !errors.Is(err, fs.ErrNotExist) {
+		// In a folder that was just removed, ext4 does not permit to make a file.
+		if err = create(); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EPERM) {
 			return made, err
 		}
 		made = true
