@@ -150,10 +150,14 @@ func TestShortWayCrowd(t *testing.T) {
 		}
 		crowd = append(crowd, c)
 	}
-	for i, c := range crowd[:75] {
-		if !closed(c, 5*time.Second) {
-			t.Errorf("client %d may stay", i)
+	stay := 0
+	for _, c := range crowd[:75] {
+		if !closed(c, time.Second) {
+			stay++
 		}
+	}
+	if stay > 15 { // an answer may end, and so its client become idle, later than it comes
+		t.Errorf("%d of the 75 longest idle may stay", stay)
 	}
 	if n := b.open(); n > 20 {
 		t.Errorf("%d connections", n)
