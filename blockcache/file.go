@@ -70,16 +70,17 @@ type File struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	err    error           // why it was given up
-	full   time.Time       // until when nothing is fetched for it: the disk is full; zero: it is not
-	said   bool            // that the disk is full
-	queue  map[int]offered // by rows
-	order  []int           // in which they came
-	fresh  []int           // rows that are in data and not in the map
-	stale  []int           // rows that are in the map and not in data
-	bytes  int64           // of fresh
+	mu        sync.Mutex // guards what follows
+	closed    bool
+	err       error           // why it was given up
+	full      time.Time       // until when nothing is fetched for it: the disk is full; zero: it is not
+	chartFull bool            // and it was the map that had no room, and has not had any since
+	said      bool            // that the disk is full
+	queue     map[int]offered // by rows
+	order     []int           // in which they came
+	fresh     []int           // rows that are in data and not in the map
+	stale     []int           // rows that are in the map and not in data
+	bytes     int64           // of fresh
 
 	syncing sync.Mutex // held by the one who brings data and map to the disk
 }

@@ -227,10 +227,10 @@ func (f *File) note(fresh, stale []int, n int64) {
 	f.fresh = append(f.fresh, fresh...)
 	f.stale = append(f.stale, stale...)
 	f.bytes += n
-	if n > 0 {
+	if n > 0 && !f.chartFull { // which writes to the file say nothing of
 		f.full = time.Time{}
 	}
-	much := f.bytes >= rememberBytes || len(f.fresh)+len(f.stale) >= rememberRows
+	much := !f.chartFull && (f.bytes >= rememberBytes || len(f.fresh)+len(f.stale) >= rememberRows)
 	f.mu.Unlock()
 	signal(f.due)
 	if much {
@@ -244,6 +244,7 @@ func (f *File) later(fresh, stale []int) {
 	f.mu.Lock()
 	f.fresh = append(fresh, f.fresh...)
 	f.stale = append(stale, f.stale...)
+	f.chartFull = true
 	f.mu.Unlock()
 	signal(f.due)
 }
@@ -294,6 +295,11 @@ func (f *File) sync() error {
 			f.later(fresh, stale)
 		}
 		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.chartFull {
+		f.chartFull, f.full = false, time.Time{}
 	}
 	return nil
 }
