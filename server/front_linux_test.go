@@ -47,12 +47,7 @@ func newTwin(t testing.TB, opt server.Options) twin {
 }
 
 // direct is how many requests were answered by the short way.
-func (r running) direct() (n int) {
-	page := ask(metricsOf(r), "GET", "/metrics", nil).Body.String()
-	_, text, _ := strings.Cut(page, "\ncaravel_http_direct_total ")
-	_, _ = fmt.Sscan(text, &n)
-	return n
-}
+func (r running) direct() int { return r.figure("direct_total") }
 
 // goodbye is a request after which the server closes.
 const goodbye = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
