@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -45,28 +44,15 @@ func TestFailoverInReads(t *testing.T) {
 			m, image := mounted(t, "--what=blob-index", "--no-sweep", "--memory=1M", "--cache-dir=none", "--stall-timeout="+stall.String(),
 				"-s", first.url+"/default.castr|"+second.url+"/default.castr", d.index, t.TempDir())
 			var longest, reads atomic.Int64
-			done := make(chan struct{})
-			var readers sync.WaitGroup
-			for range 8 {
-				readers.Go(func() {
-					for {
-						select {
-						case <-done:
-							return
-						default:
-						}
-						began := time.Now()
-						if err := readSomewhere(image, d.data); err != nil {
-							t.Error(err)
-							return
-						}
-						took := int64(time.Since(began))
-						for was := longest.Load(); took > was && !longest.CompareAndSwap(was, took); was = longest.Load() {
-						}
-						reads.Add(1)
-					}
-				})
-			}
+			stop := readAlways(t, func() error {
+				began := time.Now()
+				err := readSomewhere(image, d.data)
+				took := int64(time.Since(began))
+				for was := longest.Load(); took > was && !longest.CompareAndSwap(was, took); was = longest.Load() {
+				}
+				reads.Add(1)
+				return err
+			})
 			eventually(t, "the first server is asked", func() bool { return strings.Count(string(read(t, first.log)), "\n") > 100 })
 			if n := len(read(t, second.log)); n > 0 {
 				t.Errorf("the second server is asked while the first one works: %s", read(t, second.log))
@@ -79,8 +65,7 @@ func TestFailoverInReads(t *testing.T) {
 			eventually(t, "the second server is asked", func() bool { return strings.Count(string(read(t, second.log)), "\n") > 100 })
 			before := reads.Load()
 			eventually(t, "all go on reading", func() bool { return reads.Load() > before+100 })
-			close(done)
-			readers.Wait()
+			stop()
 			t.Logf("%d reads; the longest took %v, before that %v", reads.Load(), time.Duration(longest.Load()), usual)
 			if took := time.Duration(longest.Load()); took > stall+10*time.Second {
 				t.Errorf("somebody waited for %v", took)
