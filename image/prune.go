@@ -19,18 +19,28 @@ import (
 )
 
 // Roots are the chunks of all images that use a store.
-type Roots struct{ ids []chunker.ID }
+type Roots struct {
+	ids    []chunker.ID
+	sorted int // of ids, in order and each once; those behind are as they came
+}
 
 // Add adds those of an image.
 func (r *Roots) Add(x *index.Index) {
 	for i := range x.Len() {
 		r.ids = append(r.ids, x.Chunk(i).ID)
 	}
-	slices.SortFunc(r.ids, compareIDs)
-	r.ids = slices.Compact(r.ids)
+	if len(r.ids) > 2*r.sorted { // most of a next version are those of the one before
+		r.sort()
+	}
 }
 
-// has reports whether an image has a chunk.
+func (r *Roots) sort() {
+	slices.SortFunc(r.ids, compareIDs)
+	r.ids = slices.Compact(r.ids)
+	r.sorted = len(r.ids)
+}
+
+// has reports whether an image has a chunk, of roots that are sorted.
 func (r *Roots) has(id chunker.ID) bool {
 	_, ok := slices.BinarySearchFunc(r.ids, id, compareIDs)
 	return ok
@@ -72,6 +82,7 @@ func Prune(ctx context.Context, b store.Blobs, roots *Roots, opt PruneOptions) (
 	if opt.Age == 0 {
 		opt.Age = 24 * time.Hour
 	}
+	roots.sort()
 	p := &pruning{opt: opt, roots: roots, than: time.Now().Add(-max(opt.Age, 0))}
 	if opt.Age < 0 {
 		p.than = time.Now().Add(24 * time.Hour) // another machine's clock may be ahead
@@ -80,7 +91,7 @@ func Prune(ctx context.Context, b store.Blobs, roots *Roots, opt PruneOptions) (
 	if p.remove, err = remover(b, opt.DryRun); err != nil {
 		return Pruned{}, err
 	}
-	err = p.each(ctx, list, b)
+	err = p.each(ctx, list)
 	if puts, ok := b.(store.Putter); ok && err == nil && p.got.Removed > 0 && !opt.DryRun {
 		err = puts.Sync(ctx)
 	}
@@ -134,36 +145,22 @@ func remover(b store.Blobs, dryRun bool) (removing, error) {
 }
 
 // each looks at all objects.
-func (p *pruning) each(ctx context.Context, list store.Lister, b store.Blobs) error {
+func (p *pruning) each(ctx context.Context, list store.Lister) error {
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(p.opt.Workers, 16))
-	look := func(name string) { g.Go(func() error { return p.look(each, name) }) }
-	failed := func() error {
-		for name, err := range list.List(each, "") {
-			if err != nil {
-				return err
-			}
-			p.opt.Progress.Add(1)
-			if n, ok := store.ParseName(name); ok && p.roots.has(n.ID) {
-				p.count(func(got *Pruned) { got.Kept++ })
-			} else if ok || store.Unfinished(name) {
-				look(name)
-			}
+	for name, err := range names(each, list) {
+		if err != nil {
+			g.Go(func() error { return err })
+			break
 		}
-		left, ok := b.(unfinished)
-		if !ok {
-			return nil
+		p.opt.Progress.Add(1)
+		if n, ok := store.ParseName(name); ok && p.roots.has(n.ID) {
+			p.count(func(got *Pruned) { got.Kept++ })
+		} else if ok || store.Unfinished(name) {
+			g.Go(func() error { return p.look(each, name) })
 		}
-		for name, err := range left.Unfinished(each) {
-			if err != nil {
-				return err
-			}
-			look(name)
-		}
-		return nil
-	}()
-	err := g.Wait()
-	return cmp.Or(context.Cause(ctx), err, failed)
+	}
+	return cmp.Or(context.Cause(ctx), g.Wait())
 }
 
 // look removes an object of which nobody has need, unless it is young.

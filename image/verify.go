@@ -99,7 +99,7 @@ func Verify(ctx context.Context, b store.Blobs, opt VerifyOptions) (Verified, er
 	}
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(opt.Workers, 16))
-	for name, err := range list.List(each, "") {
+	for name, err := range names(each, list) {
 		if err != nil {
 			g.Go(func() error { return err })
 			break
@@ -112,9 +112,6 @@ func Verify(ctx context.Context, b store.Blobs, opt VerifyOptions) (Verified, er
 	err := g.Wait()
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
-	}
-	if err == nil {
-		err = v.unfinished(ctx)
 	}
 	if err == nil && v.changed.Load() {
 		err = v.putter.Sync(ctx)
@@ -139,6 +136,9 @@ type verifying struct {
 func (v *verifying) look(ctx context.Context, name string) error {
 	n, isChunk := store.ParseName(name)
 	switch bad, put := strings.CutSuffix(name, aside); {
+	case store.Unfinished(name):
+		v.found(Finding{Kind: Unfinished, Name: name})
+		return nil
 	case !isChunk:
 		if _, was := store.ParseName(bad); put && was {
 			v.found(Finding{Kind: PutAside, Name: name})
@@ -257,24 +257,15 @@ func (v *verifying) putAside(ctx context.Context, name string) error {
 	return v.deleter.Delete(ctx, name)
 }
 
-// unfinished is a backend that knows what writers have left.
-type unfinished interface {
-	Unfinished(ctx context.Context) iter.Seq2[string, error]
-}
-
-// unfinished reports what the backend knows of that.
-func (v *verifying) unfinished(ctx context.Context) error {
-	b, ok := v.blobs.(unfinished)
-	if !ok {
-		return nil
+// names are those of all objects of a backend that can list them, with what writers have
+// left there, as far as it tells: store.Unfinished knows these.
+func names(ctx context.Context, b store.Lister) iter.Seq2[string, error] {
+	if all, ok := b.(interface {
+		ListAll(ctx context.Context) iter.Seq2[string, error]
+	}); ok {
+		return all.ListAll(ctx)
 	}
-	for name, err := range b.Unfinished(ctx) {
-		if err != nil {
-			return err
-		}
-		v.found(Finding{Kind: Unfinished, Name: name})
-	}
-	return nil
+	return b.List(ctx, "")
 }
 
 func (v *verifying) found(f Finding) {

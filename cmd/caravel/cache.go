@@ -93,9 +93,6 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 		return got, err
 	}
 	defer from.Close()
-	if err := from.unlock(ctx); err != nil {
-		return got, err
-	}
 	dst, err := from.target(ctx, target, opt.form, opt.target)
 	if err != nil {
 		return got, err

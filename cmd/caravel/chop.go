@@ -38,11 +38,10 @@ func chopCommand() *cli.Command {
 		ArgsUsage: "INDEX FILE",
 		Description: `Takes the chunks that INDEX names (a path, a URL, or "-" for standard input) out of
 FILE, which holds its image: of a .caibx the disk, of a .caidx the .catar. Those that the
-store lacks are put into it.
-Nothing is cut: that was done when INDEX was made, maybe elsewhere. Each chunk is
-compared with its ID, and a FILE that holds anything else is refused; behind the end
-of the image it may hold more. To make an index, take caravel make, which stores the
-chunks, too.
+store lacks are put into it. Nothing is cut: that was done when INDEX was made, maybe
+elsewhere. Each chunk is compared with its ID, and a FILE that holds anything else is
+refused; behind the end of the image it may hold more. To make an index, take caravel
+make, which stores the chunks, too.
 
 ` + examples(
 			"caravel chop -s /srv/default.castr disk.caibx disk.img",
@@ -84,9 +83,6 @@ func (o chopOptions) chop(ctx context.Context, std streams, in, file string, sho
 		return got, err
 	}
 	defer from.Close()
-	if err := from.unlock(ctx); err != nil {
-		return got, err
-	}
 	x, err := from.index(ctx, in)
 	if err != nil {
 		return got, err

@@ -90,9 +90,6 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 		return got, err
 	}
 	defer from.Close()
-	if err := from.unlock(ctx); err != nil {
-		return got, err
-	}
 	to := o.to
 	if to == "" {
 		to = open.DefaultStore(out)

@@ -22,9 +22,12 @@ func writer(location string, where open.Options, log *slog.Logger) (store.Writer
 // target opens the store that chunks of others are copied into: packed as form says, and
 // encrypted as those are that they come from, unless crypt says otherwise.
 func (o *opener) target(ctx context.Context, location string, form store.Form, crypt encryptionOptions) (store.Writer, error) {
+	err := o.unlock(ctx)
+	if err != nil {
+		return nil, err
+	}
 	where := o.where
 	where.Wrap = nil
-	var err error
 	if where.Form, err = crypt.form(ctx, form, o.stderr, o.log); err != nil {
 		return nil, err
 	}

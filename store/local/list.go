@@ -14,6 +14,16 @@ import (
 // List gives the names of all objects, folders within folders, without what
 // unfinished writers have left there.
 func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	return d.listing(ctx, prefix, func(e fs.DirEntry) bool { return !store.Unfinished(e.Name()) && d.lists(e) })
+}
+
+// ListAll is List, of all objects, with what writers have left that were killed, and what
+// others write at this moment: store.Unfinished tells these by their names.
+func (d *Dir) ListAll(ctx context.Context) iter.Seq2[string, error] {
+	return d.listing(ctx, "", d.lists)
+}
+
+func (d *Dir) listing(ctx context.Context, prefix string, wanted func(fs.DirEntry) bool) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if err := d.Check(); err != nil {
 			yield("", err)
@@ -25,15 +35,7 @@ func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[string, error] 
 			yield("", fail(store.ErrRefused, "local: %s: prefix %q leads elsewhere", d.dir, prefix))
 			return
 		}
-		d.list(ctx, folder, start, d.lists, yield)
-	}
-}
-
-// Unfinished gives the names of what writers have left that were killed, and of
-// what others write at this moment.
-func (d *Dir) Unfinished(ctx context.Context) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		d.list(ctx, ".", "", func(e fs.DirEntry) bool { return store.Unfinished(e.Name()) && e.Type().IsRegular() }, yield)
+		d.list(ctx, folder, start, wanted, yield)
 	}
 }
 
@@ -68,8 +70,5 @@ func (d *Dir) list(ctx context.Context, folder, start string, wanted func(fs.Dir
 
 // lists reports whether Open would find the entry of a folder.
 func (d *Dir) lists(e fs.DirEntry) bool {
-	if store.Unfinished(e.Name()) {
-		return false
-	}
 	return e.Type().IsRegular() || d.opt.Follow && e.Type() == fs.ModeSymlink
 }
