@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,12 +206,7 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	if err := o.unlock(ctx); err != nil {
 		return nil, err
 	}
-	if !o.opt.disk.offline {
-		o.stacks.Lock()
-		first := o.locations(location)[0]
-		o.stacks.Unlock()
-		open.Warm(first, o.where) // while the index is read
-	}
+	o.warm(location)
 	c, err := o.catalog(ctx, location, as)
 	if err != nil {
 		return nil, err
@@ -226,6 +222,29 @@ func (o *opener) image(ctx context.Context, location string, as reading) (*opene
 	disk, err := o.openDisk()
 	c.KeepFound(disk)
 	return img, err
+}
+
+// warm begins to connect to the first store while the index is read. Not if an ssh is
+// begun for each and there is a terminal: they may ask there for a password, and would be
+// in each other's way.
+func (o *opener) warm(image string) {
+	if o.opt.disk.offline || !open.HasSides(image) && hasTerminal() {
+		return
+	}
+	o.stacks.Lock()
+	first := o.locations(image)[0]
+	o.stacks.Unlock()
+	open.Warm(first, o.where)
+}
+
+// hasTerminal reports whether a program that we start could ask somebody something.
+func hasTerminal() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
 }
 
 // fillMeanwhile brings what is not here of the index, if chunks are kept somewhere:
