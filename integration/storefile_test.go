@@ -187,6 +187,7 @@ func TestStoreFileServers(t *testing.T) {
 			storeFile(t, file, "", d.store)
 			s.hup()
 			s.says("stores are exchanged", 4)
+			stop() // what they had begun to ask the former store for has come
 			before := second.Counts().Requests
 			for _, p := range pieces {
 				if resp, _ := answered(t, "GET", p.file(strings.TrimSuffix(url, "/")), nil); resp.StatusCode != 200 {
@@ -196,7 +197,6 @@ func TestStoreFileServers(t *testing.T) {
 			if n := second.Counts().Requests; n != before {
 				t.Errorf("the former store is asked for %d", n-before)
 			}
-			stop()
 			if status := s.stop(syscall.SIGTERM); status != 0 {
 				t.Errorf("status %d: %s", status, s.stderr)
 			}
