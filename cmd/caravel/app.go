@@ -28,6 +28,8 @@ func commands() []*cli.Command {
 		statCommand(),
 		digestCommand(),
 		catCommand(),
+		tarCommand(),
+		untarCommand(),
 		cacheCommand(),
 		copyCommand(),
 		chopCommand(),
