@@ -33,6 +33,8 @@ func commands() []*cli.Command {
 		cacheCommand(),
 		copyCommand(),
 		chopCommand(),
+		infoCommand(),
+		inspectChunksCommand(),
 		listChunksCommand(),
 		verifyCommand(),
 		pruneCommand(),
