@@ -34,6 +34,7 @@ func commands() []*cli.Command {
 		infoCommand(),
 		inspectChunksCommand(),
 		listChunksCommand(),
+		chunkCommand(),
 		verifyCommand(),
 		pruneCommand(),
 		gcCommand(),

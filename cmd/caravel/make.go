@@ -27,6 +27,7 @@ type makeOptions struct {
 	crypt         encryptionOptions
 	checkExisting bool
 	noSync        bool
+	printStats    bool
 	workers       int           // 0: not said
 	timeout       time.Duration // 0: for ever
 	progress      progress.Mode
@@ -84,6 +85,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core, or 64 into a store behind a network", Value: workersValue(&opt.workers)},
 			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
+			newSwitch("print-stats", "print to standard error, as JSON, how many chunks there are, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, encryptionFlags(&opt.crypt), packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
