@@ -28,6 +28,7 @@ func commands() []*cli.Command {
 		statCommand(),
 		digestCommand(),
 		catCommand(),
+		diffCommand(),
 		cacheCommand(),
 		copyCommand(),
 		chopCommand(),
