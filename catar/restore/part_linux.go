@@ -174,7 +174,9 @@ func (r *run) rename(in *dir, tmp, name string) error {
 			return err
 		}
 	}
-	return again(func() error { return unix.Renameat(in.fd, tmp, in.fd, name) })
+	return r.unsealing(in.fd, name, func() error {
+		return again(func() error { return unix.Renameat(in.fd, tmp, in.fd, name) })
+	})
 }
 
 // discard ends the life of a part that was not published, and closes others.
