@@ -53,10 +53,8 @@ func (m *maker) run(ctx context.Context) error {
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)
-	case m.kind == archiveIndex && (statErr != nil || !st.IsDir()):
-		made, err = m.fromArchive(ctx)
-	case statErr != nil:
-		err = statErr
+	case statErr != nil || !st.IsDir():
+		made, err = m.fromStream(ctx)
 	default:
 		made, err = m.fromFolder(ctx, st.Mode())
 	}
