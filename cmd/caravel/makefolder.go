@@ -91,7 +91,10 @@ func pathOf(location string) string {
 
 // archive makes a .catar.
 func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (result, error) {
-	file := &packedFile{packing: p, sum: p.flags.Digest().New(), progress: m.shown.Counter()}
+	file := &packedFile{packing: p, progress: m.shown.Counter()}
+	if !m.noDigest {
+		file.sum = p.flags.Digest().New()
+	}
 	_ = notify.Send(notify.Ready) // nobody need listen
 	var err error
 	if m.out == "-" {
@@ -101,7 +104,11 @@ func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (resu
 	} else {
 		err = m.send(ctx, file)
 	}
-	return result{Digest: chunker.ID(file.sum.Sum(nil)), Size: file.size}, err
+	made := result{Size: file.size}
+	if file.sum != nil {
+		made.Digest = chunker.ID(file.sum.Sum(nil))
+	}
+	return made, err
 }
 
 // send puts a .catar to a place behind a network, once: what is read of a directory
@@ -160,7 +167,7 @@ func (p *packing) Close() error {
 // A packedFile is a directory on its way into a file.
 type packedFile struct {
 	*packing
-	sum      hash.Hash
+	sum      hash.Hash // nil: nobody wants it
 	size     int64
 	progress *atomic.Int64
 }
