@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"caravel/chunker"
 	"caravel/store"
 )
 
@@ -19,7 +20,7 @@ func (q *Queue) fly(a *attempt) {
 }
 
 // request makes a request. When the answer is here, it goes on as a decoder, of
-// whatever is most urgent, if a core is free. It returns a request that is to be made
+// what is most urgent, if a core is free. It returns a request that is to be made
 // next, if it has nothing to decode.
 func (q *Queue) request(a *attempt) (next *attempt) {
 	defer q.wg.Done()
@@ -31,22 +32,26 @@ func (q *Queue) request(a *attempt) (next *attempt) {
 	if q.window.clogged && q.demanding(time.Now()) {
 		q.makeWay()
 	}
+	drops := []*store.Chunk{drop}
+	var b decoder
 	for {
 		q.dispatch()
-		f := q.nextToDecode()
-		if f == nil {
+		q.nextToDecode(&b)
+		if len(b.flights) == 0 {
 			next = q.firstBegun()
 		}
 		q.unlock()
-		if drop != nil {
-			drop.Release()
+		for _, c := range drops {
+			if c != nil {
+				c.Release()
+			}
 		}
-		if f == nil {
+		if len(b.flights) == 0 {
 			return next
 		}
-		plain, err := f.check()
+		b.check()
 		q.mu.Lock()
-		drop = q.decoded(f, plain, err)
+		drops = q.decoded(&b, drops[:0])
 	}
 }
 
@@ -120,30 +125,65 @@ func (q *Queue) measure(f *flight, a *attempt, c *store.Chunk, now time.Time) {
 	q.counts[f.class].Stored += int64(c.Came())
 }
 
-// nextToDecode is the most urgent flight that has landed; nil: none, or no core
-// is free.
-func (q *Queue) nextToDecode() *flight {
-	if q.decoding >= q.cores {
-		return nil
-	}
-	for i := range q.landed {
-		if f := q.landed[i].first; f != nil {
-			q.landed[i].remove(f)
-			f.state = decoding
-			q.decoding++
-			return f
-		}
-	}
-	return nil
+// A decoder has flights that are decoded and verified together.
+type decoder struct {
+	flights []*flight
+	chunks  []*store.Chunk // theirs
+	sizes   []int          // of their plain bytes
+	errs    []error
 }
 
-// check decodes and verifies the chunk of f, and returns its plain size. It is
-// called without the lock: no other goroutine has the chunk.
+// fewAtOnce is how many chunks of background are decoded together: demand that lands then
+// waits for a core for half a millisecond.
+const fewAtOnce = 8
+
+// nextToDecode hands over the most urgent flights that have landed; none if there are none,
+// or no core is free. Where many wait it is several, as their digests are computed faster
+// together; else nobody waits for more than his own chunk.
+func (q *Queue) nextToDecode(b *decoder) {
+	clear(b.flights)
+	clear(b.chunks)
+	b.flights, b.chunks = b.flights[:0], b.chunks[:0]
+	if q.decoding >= q.cores {
+		return
+	}
+	for class := range q.landed {
+		line := &q.landed[class]
+		if line.n == 0 {
+			continue
+		}
+		most := fewAtOnce
+		if store.Class(class) == store.Demand {
+			most = chunker.SumsAtOnce
+		}
+		for range min(max(line.n/q.cores, 1), most) {
+			f := line.first
+			line.remove(f)
+			f.state = decoding
+			b.flights = append(b.flights, f)
+			b.chunks = append(b.chunks, f.chunk)
+		}
+		q.decoding++
+		return
+	}
+}
+
+// check decodes and verifies the chunks of the flights, and finds out their plain sizes. It
+// is called without the lock: no other goroutine has the chunks.
+func (b *decoder) check() {
+	b.errs = store.VerifyAll(b.chunks)
+	b.sizes = append(b.sizes[:0], make([]int, len(b.chunks))...)
+	for i, f := range b.flights {
+		if b.errs[i] == nil {
+			b.sizes[i], b.errs[i] = f.check()
+		}
+	}
+}
+
+// check makes sure that the verified chunk of f is the one that was wanted, and returns its
+// plain size.
 func (f *flight) check() (size int, err error) {
 	c := f.chunk
-	if err := c.Verify(); err != nil {
-		return 0, err
-	}
 	if c.ID() != f.id || c.Digest() != f.digest {
 		return 0, &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
 	}
@@ -155,26 +195,29 @@ func (f *flight) check() (size int, err error) {
 	return len(plain), err
 }
 
-// decoded takes what check said. The chunk that it returns is of no use and
-// must be released, outside the lock.
-func (q *Queue) decoded(f *flight, plain int, err error) (drop *store.Chunk) {
-	c := f.chunk
+// decoded takes what check said. It appends the chunks that are of no use, and must be
+// released outside the lock.
+func (q *Queue) decoded(b *decoder, drop []*store.Chunk) []*store.Chunk {
 	q.decoding--
-	q.held -= int64(c.Came())
-	if err == nil && f.waiters > 0 && f.state != over {
-		q.counts[f.class].Chunks++
-		q.counts[f.class].Plain += int64(plain)
-		q.answered(time.Now())
-		q.finish(f, nil)
-		return nil
+	for i, f := range b.flights {
+		c, err := f.chunk, b.errs[i]
+		q.held -= int64(c.Came())
+		if err == nil && f.waiters > 0 && f.state != over {
+			q.counts[f.class].Chunks++
+			q.counts[f.class].Plain += int64(b.sizes[i])
+			q.answered(time.Now())
+			q.finish(f, nil)
+			continue
+		}
+		f.chunk = nil
+		switch {
+		case f.state == over: // the queue was closed
+		case f.waiters == 0:
+			q.finish(f, errAbandoned)
+		default:
+			q.fail(f, err, time.Now())
+		}
+		drop = append(drop, c)
 	}
-	f.chunk = nil
-	switch {
-	case f.state == over: // the queue was closed
-	case f.waiters == 0:
-		q.finish(f, errAbandoned)
-	default:
-		q.fail(f, err, time.Now())
-	}
-	return c
+	return drop
 }
