@@ -64,6 +64,10 @@ import (
 type Options struct {
 	LeaveOut []Inode      // nodes that are not packed: the archive itself, its store
 	Log      *slog.Logger // what vanished or changed meanwhile, a warning each; nil: discard
+
+	// Payload, if set, is told of each regular file that is not empty where in the archive
+	// its bytes are, before the first of them is given out. path is relative to the root.
+	Payload func(path string, off, size int64)
 }
 
 // An Inode names a node of the file system, as stat(2) does.

@@ -31,6 +31,8 @@ func commands() []*cli.Command {
 		cacheCommand(),
 		copyCommand(),
 		chopCommand(),
+		infoCommand(),
+		inspectChunksCommand(),
 		listChunksCommand(),
 		verifyCommand(),
 		pruneCommand(),

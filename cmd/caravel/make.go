@@ -100,10 +100,7 @@ What make itself writes below the directory, its store too, is left out.
 			if err != nil {
 				return err
 			}
-			if opt.crypt.enabled() && !c.IsSet("no-tree") {
-				opt.noTree = true // its names and attributes would be there for all to read
-			}
-			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in}
+			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in, treeSaid: c.IsSet("no-tree")}
 			return m.run(c.Context)
 		},
 	}

@@ -24,12 +24,13 @@ import (
 // A maker is one run of make.
 type maker struct {
 	makeOptions
-	std     streams
-	kind    kind
-	out, in string
-	where   open.Options // for all that is read and written
-	logger  *slog.Logger
-	shown   *progress.Progress
+	std      streams
+	kind     kind
+	out, in  string
+	treeSaid bool         // whether there is to be a sidecar
+	where    open.Options // for all that is read and written
+	logger   *slog.Logger
+	shown    *progress.Progress
 }
 
 func (m *maker) run(ctx context.Context) error {
@@ -42,6 +43,10 @@ func (m *maker) run(ctx context.Context) error {
 		return err
 	}
 	if m.where, err = m.makeOptions.where(m.std.in, m.logger); err != nil {
+		m.shown.Done(err)
+		return err
+	}
+	if err := m.decideTree(); err != nil {
 		m.shown.Done(err)
 		return err
 	}
