@@ -11,8 +11,6 @@ import (
 
 	"caravel/chunker"
 	"caravel/feature"
-	"caravel/image"
-	"caravel/internal/notify"
 	"caravel/internal/progress"
 )
 
@@ -28,6 +26,8 @@ type extractOptions struct {
 	inPlace  bool
 	holes    bool
 	noSync   bool
+	dryRun   bool
+	seeds    seedOptions
 	progress progress.Mode
 	log      logOptions
 	json     bool
@@ -51,7 +51,12 @@ holds what the tree has not, say what is to become of it.
 The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
 file gets its name when it is complete and on disk; until then what is done lies
 beside it under another name, and the next run goes on from there. A block device
-is written in place, after its size was checked. Every chunk is verified.
+is written in place, after its size was checked. Every chunk is verified, wherever it
+comes from.
+
+What is on this machine already is not fetched: what TO holds, in whichever place, what
+repeats, and what the seeds have. A seed is cut as the image was; one that has changed, or
+cannot be read, costs no more than that its chunks are fetched.
 
 ` + examples(
 			"caravel extract http://host/tree.caidx /srv/tree",
@@ -65,6 +70,9 @@ is written in place, after its size was checked. Every chunk is verified.
 			"caravel extract http://host/disk.caibx - | gzip > disk.img.gz",
 			"# fetch only what differs from what disk.img holds",
 			"caravel extract --in-place http://host/disk-v2.caibx disk.img",
+			"# or from another disk; and how much that would be",
+			"caravel extract --seed=/dev/vg/root-a http://host/disk-v2.caibx /dev/vg/root-b",
+			"caravel extract --dry-run --seed=disk-v1.img http://host/disk-v2.caibx disk-v2.img",
 		),
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
@@ -75,9 +83,10 @@ is written in place, after its size was checked. Every chunk is verified.
 			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
+			newSwitch("dry-run", "say where the bytes of a disk image would come from, and write nothing", &opt.dryRun),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, shiftFlags(&opt.shift), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
+		}, shiftFlags(&opt.shift), seedFlags(&opt.seeds), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
 			&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the image names", Value: digestValue(new(chunker.Digest)), Hidden: true},
 		}),
 		Action: func(c *cli.Context) error {
@@ -86,6 +95,9 @@ is written in place, after its size was checked. Every chunk is verified.
 				return printFeatures(c.App.Writer)
 			case c.NArg() > 3 || c.NArg() == 0 && !streamsOf(c).fed():
 				return usagef("want IMAGE and perhaps TO and PATH, not %d arguments", c.NArg())
+			}
+			if err := opt.seeds.check(); err != nil {
+				return err
 			}
 			if c.IsSet("delete") {
 				opt.remove = &remove
@@ -126,14 +138,20 @@ func (e *extraction) run(ctx context.Context) error {
 	if !e.json {
 		e.refused.print(e.std.err)
 	}
-	if err != nil || !e.json {
+	if err != nil {
 		return err
 	}
 	to := e.std.out
-	if e.out == "-" {
+	if e.out == "-" && !e.dryRun {
 		to = e.std.err
 	}
-	return json.NewEncoder(to).Encode(got)
+	switch plan, ok := got.(extractedBlob); {
+	case e.json:
+		return json.NewEncoder(to).Encode(got)
+	case e.dryRun && ok:
+		return plan.print(to)
+	}
+	return nil
 }
 
 // kind tells what is extracted, as far as that shows without reading it, or
@@ -186,38 +204,7 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 		a, _ := from.indexed(img)
 		return e.tree(ctx, from, a)
 	}
-	return e.blob(ctx, img)
-}
-
-// An extractedBlob is what JSON says of a disk image.
-type extractedBlob struct {
-	Kept    int64 `json:"kept"`
-	Holes   int64 `json:"holes"`
-	Fetched int64 `json:"fetched"`
-}
-
-func (e *extraction) blob(ctx context.Context, img *openedImage) (any, error) {
-	e.out = cmp.Or(e.out, "-")
-	if e.path != "" {
-		return nil, e.noEntry()
-	}
-	e.shown.Total(img.Index.Size())
-	_ = notify.Send(notify.Ready) // nobody need listen
-	if e.out == "-" {
-		err := image.Stream(ctx, img.Index, img.store, e.std.out, 0, img.Index.Size(), image.StreamOptions{
-			InFlight: e.source.workers,
-			Progress: e.shown.Counter(),
-		})
-		return extractedBlob{Fetched: img.Index.Size()}, err
-	}
-	got, err := image.Extract(ctx, img.Index, img.store, e.out, image.ExtractOptions{
-		InPlace:  e.inPlace,
-		Fill:     !e.holes,
-		NoSync:   e.noSync,
-		InFlight: e.source.workers,
-		Progress: e.shown.Counter(),
-	})
-	return extractedBlob{got.Kept, got.Holes, got.Fetched}, err
+	return e.blob(ctx, from, img)
 }
 
 func (e *extraction) noEntry() error {

@@ -41,6 +41,10 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 		return nil, usagef("%s: holds a tree, which takes a directory", e.in)
 	case e.inPlace:
 		return nil, usagef("%s: holds a tree; --in-place is for disk images", e.in)
+	case e.dryRun:
+		return nil, usagef("%s: holds a tree; --dry-run is for disk images", e.in)
+	case len(e.seeds.named)+len(e.seeds.folders) > 0:
+		return nil, usagef("%s: holds a tree; seeds are for disk images", e.in)
 	case e.out == "":
 		e.out = "."
 	}
