@@ -106,7 +106,8 @@ func (r *run) publishSealed(p *part, j *job) error {
 
 // content writes the payload.
 func (r *run) content(fd int, j *job, old *former) (err error) {
-	w := writer{fd: fd, fill: r.opt.Fill, early: !r.opt.NoSync}
+	w := writer{fd: fd, fill: r.opt.Fill, early: !r.opt.NoSync, shared: r.share(fd, j, old)}
+	defer func() { r.shared.Add(w.kept) }()
 	if j.whole != nil {
 		j.digest(*j.whole)
 		err = w.write(*j.whole)

@@ -125,6 +125,7 @@ type extraction struct {
 	path    string // of a part of a tree; "": all
 	shown   *progress.Progress
 	refused refusals
+	share   func(off, n int64, use func(*os.File, int64, int64, int64) bool) // of a tree; nil: nothing is
 }
 
 func (e *extraction) run(ctx context.Context) error {
@@ -200,9 +201,7 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 		return nil, err
 	}
 	if cmp.Or(k, kindOfIndex(img.Index)) == archiveIndex {
-		e.shown.Total(img.Index.Size())
-		a, _ := from.indexed(img)
-		return e.tree(ctx, from, a)
+		return e.seededTree(ctx, from, img)
 	}
 	return e.blob(ctx, from, img)
 }

@@ -20,6 +20,7 @@ type extractedTree struct {
 	Deleted int64 `json:"deleted"`
 	Kept    int64 `json:"kept"`
 	Linked  int64 `json:"linked"`
+	Cloned  int64 `json:"cloned"` // bytes
 
 	Refused []refusal `json:"refused,omitempty"`
 }
@@ -43,8 +44,6 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 		return nil, usagef("%s: holds a tree; --in-place is for disk images", e.in)
 	case e.dryRun:
 		return nil, usagef("%s: holds a tree; --dry-run is for disk images", e.in)
-	case len(e.seeds.named)+len(e.seeds.folders) > 0:
-		return nil, usagef("%s: holds a tree; seeds are for disk images", e.in)
 	case e.out == "":
 		e.out = "."
 	}
@@ -60,6 +59,7 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 		UndoImmutable: e.unseal,
 		HardLink:      e.hardlink,
 		Shift:         shift,
+		Share:         e.share,
 		Progress:      e.shown.Counter(),
 		Log:           from.log,
 	}
@@ -82,7 +82,7 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 	}
 	return extractedTree{
 		Entries: got.Entries, Bytes: got.Bytes, Deleted: got.Deleted,
-		Kept: got.Kept, Linked: got.Linked,
+		Kept: got.Kept, Linked: got.Linked, Cloned: got.Shared,
 		Refused: e.refused.list,
 	}, nil
 }
