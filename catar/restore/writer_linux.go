@@ -134,10 +134,10 @@ func (w *writer) pwrite(b []byte) error {
 	return nil
 }
 
-// end makes the file as long as what was written.
-func (w *writer) end() error {
+// end makes the file, which had some length before, as long as what was written.
+func (w *writer) end(had int64) error {
 	w.writeOut(writeRest)
-	if !w.hole {
+	if !w.hole && had <= w.off {
 		return nil
 	}
 	return again(func() error { return unix.Ftruncate(w.fd, w.off) })
