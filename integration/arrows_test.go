@@ -49,7 +49,7 @@ var below = map[string][]string{
 	"prefetch":           {"blockcache", "chunker", "index", "store"},
 	"catalog":            {"chunker", "index", "store", "store/diskcache", "store/local", "store/open", "internal/redact"},
 	"seed":               {"catar/walk", "chunker", "feature", "index", "internal/extents", "store"},
-	"image":              {"chunker", "feature", "index", "store"},
+	"image":              {"chunker", "feature", "index", "internal/extents", "seed", "store"},
 	"archive":            {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":                {"internal/hush"},
 	"server":             {"chunker", "index", "internal/hush", "store"},

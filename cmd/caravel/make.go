@@ -19,6 +19,7 @@ type makeOptions struct {
 	stores        []string
 	noStore       bool
 	noTree        bool
+	noDigest      bool
 	fsSize        bool
 	input         string // disk or tar, which IN has to be; "": what it is
 	platform      string // of a container's image; "": not said
@@ -30,6 +31,7 @@ type makeOptions struct {
 	crypt         encryptionOptions
 	checkExisting bool
 	noSync        bool
+	printStats    bool
 	workers       int           // 0: not said
 	timeout       time.Duration // 0: for ever
 	progress      progress.Mode
@@ -60,7 +62,8 @@ ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar
 .caidx.tree, so that the tree can be looked through before its chunks are there;
 caravel tree writes one later. With --encryption chunks are encrypted and the
 index is not; a sidecar, which is not either, is only written with --no-tree=no.
-Prints the digest.
+Prints the digest of the whole, unless --no-digest is there: it is the one work that
+cannot be shared among cores, and also has every zero of a hole hashed.
 
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
@@ -87,6 +90,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-store", "write the index only, and of a tree its sidecar", &opt.noStore),
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
+			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
 			&cli.StringFlag{Name: "platform", Usage: "take the container's image for `OS/ARCH`, or OS/ARCH/VARIANT", DefaultText: "this machine's, or the only one", Destination: &opt.platform},
@@ -95,6 +99,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core, or 64 into a store behind a network", Value: workersValue(&opt.workers)},
 			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
+			newSwitch("print-stats", "print to standard error, as JSON, how many chunks there are, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, encryptionFlags(&opt.crypt), packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),

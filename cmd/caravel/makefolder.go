@@ -91,6 +91,9 @@ func pathOf(location string) string {
 
 // archive puts a .catar into its place.
 func (m *maker) archive(ctx context.Context, file *archiveFile, mode fs.FileMode) (result, error) {
+	if m.noDigest {
+		file.sum = nil
+	}
 	_ = notify.Send(notify.Ready) // nobody need listen
 	var err error
 	if m.out == "-" {
@@ -100,7 +103,11 @@ func (m *maker) archive(ctx context.Context, file *archiveFile, mode fs.FileMode
 	} else {
 		err = m.send(ctx, file)
 	}
-	return result{Digest: chunker.ID(file.sum.Sum(nil)), Size: file.size}, err
+	made := result{Size: file.size}
+	if file.sum != nil {
+		made.Digest = chunker.ID(file.sum.Sum(nil))
+	}
+	return made, err
 }
 
 // send puts a .catar to a place behind a network, once: what is read of a directory
@@ -164,7 +171,7 @@ func (p *packing) leaveOut(st fs.FileInfo) {
 // An archiveFile is an archive on its way into a file.
 type archiveFile struct {
 	io.Reader
-	sum      hash.Hash
+	sum      hash.Hash // nil: nobody wants it
 	size     int64
 	progress *atomic.Int64
 	into     func(fs.FileInfo) // told which file that is; nil: need not know
