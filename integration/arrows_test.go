@@ -46,6 +46,7 @@ var below = map[string][]string{
 	"prefetch":           {"blockcache", "chunker", "index", "store"},
 	"catalog":            {"chunker", "index", "store", "store/diskcache", "store/local", "store/open", "internal/redact"},
 	"image":              {"chunker", "feature", "index", "store"},
+	"memo":               {"catar/walk", "chunker", "feature", "image", "index", "store/local"},
 	"archive":            {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":                {"internal/hush"},
 	"server":             {"chunker", "index", "internal/hush", "store"},

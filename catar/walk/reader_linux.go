@@ -31,6 +31,8 @@ type Reader struct {
 	leaveOut map[Inode]bool
 	log      *slog.Logger
 	inodes   *inode.Reader
+	known    func(File) bool // nil: none is
+	root     *dir            // if known is not nil; held
 	count    counters
 
 	free    chan *batch // to the scout
@@ -43,6 +45,7 @@ type Reader struct {
 	cur  *batch // whose nodes are in the stream up to at
 	at   int
 	file payload // what the stream is in the middle of
+	new  []Payload
 	err  error
 
 	piece [piece]byte
@@ -60,6 +63,10 @@ func Open(ctx context.Context, name string, f feature.Flags, opt Options) (*Read
 		r.cancel(nil)
 		return nil, errorAt((&dir{name: name}).path(""), err)
 	}
+	if r.known != nil {
+		root.hold()
+		r.root = root
+	}
 	r.start(root)
 	return r, nil
 }
@@ -70,6 +77,7 @@ func newReader(ctx context.Context, f feature.Flags, opt Options) (r *Reader, er
 		flags:    f,
 		leaveOut: make(map[Inode]bool, len(opt.LeaveOut)),
 		log:      opt.Log,
+		known:    opt.Known,
 		inodes:   inode.NewReader(f),
 		free:     make(chan *batch, batches),
 		todo:     make(chan *batch, batches),
@@ -217,6 +225,9 @@ func (r *Reader) begin(n *node) error {
 	r.count.entries.Add(1)
 	if n.place == leaf && n.typ == unix.S_IFREG {
 		r.file = payload{node: n, size: n.entry.Size, sparse: n.st.Blocks*512 < n.st.Size}
+		if r.known != nil && n.entry.Size > 0 {
+			r.new = append(r.new, Payload{Off: r.enc.Offset(), File: fileOf(&n.st), Unread: n.known, in: n.in, name: n.name})
+		}
 	}
 	return nil
 }
@@ -235,6 +246,14 @@ func (r *Reader) payload() error {
 	n := min(f.left(), max(room, piece))
 	var p []byte
 	switch {
+	case f.node.known:
+		if p = r.piece[:]; n <= room {
+			p = r.out.rest()[held:]
+		}
+		n = min(n, int64(len(p)))
+		p = p[:n]
+		clear(p)
+		f.off += n
 	case f.node.fd < 0:
 		p = f.node.data[f.off:][:n]
 		f.off += n
@@ -303,6 +322,10 @@ func (r *Reader) Close() error {
 		r.cur = nil
 	}
 	r.file = payload{}
+	if r.root != nil {
+		r.root.release()
+		r.root = nil
+	}
 	for {
 		select {
 		case b := <-r.ordered:

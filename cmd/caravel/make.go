@@ -20,6 +20,8 @@ type makeOptions struct {
 	noStore       bool
 	noTree        bool
 	noDigest      bool
+	cache         string // a folder; "": none
+	cacheAuto     bool
 	fsSize        bool
 	params        chunker.Params
 	form          store.Form
@@ -57,6 +59,11 @@ index is not; a sidecar, which is not either, is only written with --no-tree=no.
 Prints the digest of the whole, unless --no-digest is there: it is the one work that
 cannot be shared among cores, and also has every zero of a hole hashed.
 
+With --cache a file whose inode, size and times are the same as when the last image of the
+directory was made is not read, if the chunks that it is in are the same and in the store. For
+the digest, all that follows the first change is read. What was changed in the last
+two seconds before make is read the next time, too.
+
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
 index comes last, when all of its chunks are stored.
@@ -68,6 +75,7 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --with=unix tree.catar /srv/tree",
 			"caravel make - /srv/tree | ssh host caravel extract --what=archive - /srv/tree",
 			"caravel make disk.caibx disk.img",
+			"caravel make --cache-auto --no-digest tree.caidx /srv/tree",
 			"caravel make --encryption-key-file=/etc/caravel/key disk.caibx disk.img",
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
@@ -81,6 +89,8 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
+			&cli.StringFlag{Name: "cache", Usage: "remember in `DIR` of which files a .caidx was made, and do not read again what is unchanged", Destination: &opt.cache},
+			newSwitch("cache-auto", "have the cache in FROM/.cacac, which is not packed", &opt.cacheAuto, "c"),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),
@@ -146,6 +156,8 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 	switch {
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
+	case o.cachePlace(in) != "" && (k != archiveIndex || !isFolder):
+		return "", "", usagef("--cache is for a .caidx that is made of a directory")
 	case len(o.stores) > 1:
 		return "", "", usagef("want one --store to put chunks into, not %d", len(o.stores))
 	case k == archiveKind:

@@ -29,7 +29,7 @@ func (m *maker) fromArchive(ctx context.Context) (result, error) {
 		return result{}, fmt.Errorf("%w; a .caidx is made of a directory or a .catar, of a disk image a .caibx", within(m.in, err))
 	}
 	defer c.Close()
-	made, err := m.chunks(ctx, c, c.Flags, mode)
+	made, err := m.chunks(ctx, c, c.Flags, mode, nil)
 	if bad := c.Err(); bad != nil {
 		err = within(m.in, bad) // as it was, without those through whose hands it went
 	}
