@@ -179,7 +179,7 @@ func (m *maker) cut(ctx context.Context, r io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := m.weight.Acquire(ctx, int64(len(part.Plain))); err != nil {
+		if err := m.weight.Acquire(ctx, int64(part.size())); err != nil {
 			return context.Cause(ctx)
 		}
 		j := &makeJob{part: part, done: make(chan struct{})}
@@ -213,7 +213,7 @@ func (m *maker) collect(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		for range j.part.Times {
-			if err := m.builder.Append(j.id, len(j.part.Plain)); err != nil {
+			if err := m.builder.Append(j.id, j.part.size()); err != nil {
 				return err
 			}
 		}
@@ -301,7 +301,7 @@ func (m *maker) work(ctx context.Context) error {
 		if err := m.keep(ctx, j); err != nil {
 			return err
 		}
-		m.opt.Progress.Add(int64(len(j.part.Plain)) * int64(j.part.Times))
+		m.opt.Progress.Add(int64(j.part.size()) * int64(j.part.Times))
 		m.reused.Add(int64(j.part.Times) - 1)
 		close(j.done)
 		m.drop(j)
@@ -348,7 +348,7 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 
 // see puts the chunk into the store unless it is there.
 func (m *maker) see(ctx context.Context, j *makeJob) error {
-	there, err := m.there(ctx, store.Want{ID: j.id, Size: len(j.part.Plain), Digest: m.opt.Digest})
+	there, err := m.there(ctx, store.Want{ID: j.id, Size: j.part.size(), Digest: m.opt.Digest})
 	if err != nil {
 		return err
 	}
@@ -356,11 +356,12 @@ func (m *maker) see(ctx context.Context, j *makeJob) error {
 		m.reused.Add(1)
 		return nil
 	}
-	if err := j.fill(m.opt.Digest); err != nil {
+	plain, err := j.bytes(m.opt.Digest)
+	if err != nil {
 		return err
 	}
 	m.stored.Add(1)
-	c := store.NewChunk(j.id, m.opt.Digest, j.part.Plain, nil)
+	c := store.NewChunk(j.id, m.opt.Digest, plain, nil)
 	defer c.Release()
 	return m.dst.Put(ctx, c)
 }
@@ -384,7 +385,7 @@ func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
 // drop gives the bytes back when their last reader is done.
 func (m *maker) drop(j *makeJob) {
 	if j.holder.Add(-1) == 0 {
-		m.weight.Release(int64(len(j.part.Plain)))
+		m.weight.Release(int64(j.part.size()))
 		j.part.Release()
 	}
 }

@@ -18,11 +18,20 @@ type Part struct {
 	Known *Known // nil: nothing is known of it
 }
 
-// Known is what an earlier run found out about a chunk. Some of the Part's bytes may be missing.
+// Known is what an earlier run found out about a chunk, whose bytes are not there.
 type Known struct {
 	ID    chunker.ID
-	State []byte       // of the stream's digest behind this chunk (encoding.BinaryMarshaler); nil: not known
-	Fill  func() error // has the missing bytes there; called once at most
+	Size  int
+	State []byte                 // of the stream's digest behind this chunk (encoding.BinaryMarshaler); nil: not known
+	Fill  func() ([]byte, error) // gets the bytes; called once at most
+}
+
+// size is how many bytes the chunk has.
+func (p *Part) size() int {
+	if p.Known != nil {
+		return p.Known.Size
+	}
+	return len(p.Plain)
 }
 
 // ErrStale is what is said of chunks that are not what was known about them, which the next
@@ -43,26 +52,28 @@ func (m *maker) parts(ctx context.Context, r io.Reader) iter.Seq2[Part, error] {
 	}
 }
 
-// fill has all bytes of a chunk there, and makes sure of them.
-func (j *makeJob) fill(d chunker.Digest) error {
-	if j.part.Known == nil {
-		return nil
+// bytes are those of a chunk, which are made sure of if they were not there.
+func (j *makeJob) bytes(d chunker.Digest) ([]byte, error) {
+	k := j.part.Known
+	if k == nil {
+		return j.part.Plain, nil
 	}
 	j.once.Do(func() {
-		if j.filled = j.part.Known.Fill(); j.filled != nil {
+		if j.plain, j.failed = k.Fill(); j.failed != nil {
 			return
 		}
-		if got := d.Sum(j.part.Plain); got != j.part.Known.ID {
-			j.filled = fmt.Errorf("image: chunk %v: %w (got %v)", j.part.Known.ID, ErrStale, got)
+		if got := d.Sum(j.plain); got != k.ID {
+			j.failed = fmt.Errorf("image: chunk %v: %w (got %v)", k.ID, ErrStale, got)
 		}
 	})
-	return j.filled
+	return j.plain, j.failed
 }
 
 // A filler fills once, for whoever needs the bytes first.
 type filler struct {
 	once   sync.Once
-	filled error
+	plain  []byte
+	failed error
 }
 
 // digest sums up the stream, one chunk after the other. What is known at its beginning need not
@@ -117,7 +128,7 @@ func (s *summing) add(ctx context.Context, j *makeJob) error {
 		return err
 	}
 	s.behind = append(s.behind, j)
-	s.bytes += len(j.part.Plain)
+	s.bytes += k.Size
 	switch {
 	case k.State != nil:
 		s.drop()
@@ -147,9 +158,6 @@ func (s *summing) catchUp(ctx context.Context) error {
 	}
 	defer s.drop()
 	for _, j := range s.behind {
-		if err := j.fill(s.m.opt.Digest); err != nil {
-			return err
-		}
 		if err := s.write(ctx, j); err != nil {
 			return err
 		}
@@ -158,11 +166,15 @@ func (s *summing) catchUp(ctx context.Context) error {
 }
 
 func (s *summing) write(ctx context.Context, j *makeJob) error {
+	plain, err := j.bytes(s.m.opt.Digest)
+	if err != nil {
+		return err
+	}
 	for range j.part.Times {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		s.m.sum.Write(j.part.Plain)
+		s.m.sum.Write(plain)
 	}
 	return nil
 }

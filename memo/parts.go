@@ -177,8 +177,8 @@ func (s *stream) look() (int, error) {
 	for len(s.buf)-s.at < s.max && !s.ended {
 		if cap(s.buf)-len(s.buf) < readAhead/2 {
 			to := s.buf[:0]
-			if cap(to) < s.max+2*readAhead {
-				to = make([]byte, 0, s.max+2*readAhead)
+			if cap(to) < s.max+4*readAhead { // what is left is moved rarely
+				to = make([]byte, 0, s.max+4*readAhead)
 			}
 			s.buf, s.at = append(to, s.buf[s.at:]...), 0
 		}
@@ -272,20 +272,32 @@ func (s *stream) anchor() (anchor uint64) {
 	return anchor
 }
 
-// known is the chunk of a row, whose bytes are there as soon as somebody wants them.
+// known is the chunk of a row, whose bytes are put together when somebody wants them.
 func (s *stream) known(r row, state []byte) image.Part {
-	p := s.piece(r.size)
-	var gaps []gap
-	at := 0
-	s.each(r.size, func(e *extent, from int64, part []byte) {
-		if e != nil && from+int64(len(part)) > e.filled {
-			gaps = append(gaps, gap{&e.Payload, from, p.Plain[at : at+len(part)]})
+	var have []byte // what is of no file
+	var pieces []gap
+	s.each(r.size, func(e *extent, from int64, b []byte) {
+		if e != nil {
+			pieces = append(pieces, gap{of: &e.Payload, from: from, n: len(b)})
+			return
 		}
-		at += len(part)
+		have = append(have, b...)
+		pieces = append(pieces, gap{n: len(b)})
 	})
 	return image.Part{
-		Piece: p,
-		Known: &image.Known{ID: r.id, State: state, Fill: func() error { return fill(gaps) }},
+		Piece: chunker.NewPiece(nil, nil),
+		Known: &image.Known{ID: r.id, Size: r.size, State: state, Fill: func() ([]byte, error) {
+			b := make([]byte, r.size)
+			rest := b
+			for i := range pieces {
+				g := &pieces[i]
+				g.to, rest = rest[:g.n], rest[g.n:]
+				if g.of == nil {
+					have = have[copy(g.to, have):]
+				}
+			}
+			return b, fill(pieces)
+		}},
 	}
 }
 
@@ -299,16 +311,20 @@ func (s *stream) piece(n int) *chunker.Piece {
 	return chunker.NewPiece(*b, func() { s.buffers.Put(b) })
 }
 
-// A gap is bytes of a file that were not read.
+// A gap is n bytes of a file that were not read; without a file it is none.
 type gap struct {
 	of   *walk.Payload
 	from int64
+	n    int
 	to   []byte
 }
 
 // fill reads what is missing.
 func fill(gaps []gap) error {
 	for _, g := range gaps {
+		if g.of == nil {
+			continue
+		}
 		if _, err := g.of.ReadAt(g.to, g.from); errors.Is(err, walk.ErrChanged) {
 			return fmt.Errorf("%w: %w", image.ErrStale, err)
 		} else if err != nil {
@@ -326,7 +342,7 @@ func (s *stream) cut(c *chunker.Cutter, n int) (image.Part, error) {
 			return
 		}
 		skip := max(e.filled-from, 0)
-		gaps = append(gaps, gap{&e.Payload, from + skip, b[skip:]})
+		gaps = append(gaps, gap{of: &e.Payload, from: from + skip, to: b[skip:]})
 		e.filled = from + int64(len(b))
 	})
 	if err := fill(gaps); err != nil {
