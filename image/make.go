@@ -34,6 +34,9 @@ type MakeOptions struct {
 	// plausible.
 	CheckExisting bool
 
+	// Base are chunks that dst has, which it is not asked for, unless with CheckExisting.
+	Base Base
+
 	// NoDigest leaves Made.Digest out. One stream after the other is all that a hash can
 	// do, at 600 MB/s or so, also of holes; nothing else here is that slow.
 	NoDigest bool
@@ -314,6 +317,10 @@ func (m *maker) work(ctx context.Context) error {
 // next one need not.
 func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	if m.dst == nil {
+		return nil
+	}
+	if !m.opt.CheckExisting && m.opt.Base.has(j.id) {
+		m.reused.Add(1)
 		return nil
 	}
 	m.mu.Lock()

@@ -22,6 +22,7 @@ type makeOptions struct {
 	noDigest      bool
 	cache         string // a folder; "": none
 	cacheAuto     bool
+	bases         []string // indexes
 	fsSize        bool
 	params        chunker.Params
 	form          store.Form
@@ -64,6 +65,10 @@ directory was made is not read, if the chunks that it is in are the same and in 
 the digest, all that follows the first change is read. What was changed in the last
 two seconds before make is read the next time, too.
 
+With --base a store behind a network is asked only for what is new: each question is a
+round trip. Of the base some chunks are asked for; if one is missing, all are. It must
+not be pruned meanwhile.
+
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
 index comes last, when all of its chunks are stored.
@@ -80,6 +85,7 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
+			"caravel make --base=https://host/images/disk.caibx https://me:secret@host/images/next.caibx disk.img",
 			"# what the index would be, without storing anything",
 			"caravel make --no-store - disk.img | sha256sum",
 		),
@@ -89,6 +95,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
+			newList("base", "do not ask the store for the chunks of `INDEX`, a path or URL, of an image that is in there; may be repeated", &opt.bases),
 			&cli.StringFlag{Name: "cache", Usage: "remember in `DIR` of which files a .caidx was made, and do not read again what is unchanged", Destination: &opt.cache},
 			newSwitch("cache-auto", "have the cache in FROM/.cacac, which is not packed", &opt.cacheAuto, "c"),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),

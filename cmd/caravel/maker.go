@@ -98,6 +98,10 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	if err != nil {
 		return result{}, err
 	}
+	base, err := m.base(ctx, dst, f)
+	if err != nil {
+		return result{}, err
+	}
 	_ = notify.Send(notify.Ready) // nobody need listen
 	skim := m.skimmer()
 	r = skim.tee(r)
@@ -108,6 +112,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 		Workers:       m.atOnce(),
 		CheckExisting: m.checkExisting,
 		NoDigest:      m.noDigest,
+		Base:          base,
 		Progress:      m.shown.Counter(),
 	}
 	known.options(ctx, &opt, r)
