@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -33,6 +34,13 @@ func (q *Queue) request(a *attempt) (next *attempt) {
 		q.makeWay()
 	}
 	drops := []*store.Chunk{drop}
+	q.dispatch()
+	if len(q.begun) > 0 {
+		// Those whose answer is near come first: then more land together.
+		q.unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+	}
 	var b decoder
 	for {
 		q.dispatch()
