@@ -11,6 +11,16 @@ type Cutter struct {
 	first, max int    // sizes of a chunk at which a cut is looked for, and made
 	reciprocal uint64 // of the discriminator; see hit
 	in, out    [256]uint32
+	wide       constants
+	exact      bool // the wide registers find nothing but hits
+}
+
+// constants are what mark needs of a discriminator, and to tell apart the 32 parts of a
+// table: h+1 is a multiple of d, of which inverse is that of the odd part, if their product
+// rotated to the right, by as many bits as d has factors of two, is at most limit.
+type constants struct {
+	inverse, rotation, limit uint32
+	bits                     [3]uint32
 }
 
 // NewCutter returns a Cutter for p, which must be Cuttable.
@@ -26,8 +36,30 @@ func NewCutter(p Params) (*Cutter, error) {
 		c.out[i] = bits.RotateLeft32(v, window)
 	}
 	// ⌈2^64/d⌉, which for d = 1 is 0: then hit holds for every h, as it must.
-	c.reciprocal = ^uint64(0)/uint64(p.discriminator()) + 1
+	d := uint32(p.discriminator())
+	c.reciprocal = ^uint64(0)/uint64(d) + 1
+	c.wide, c.exact = wideConstants(d), bits.OnesCount32(d) == 1
 	return c, nil
+}
+
+// wideConstants are those of d. In 32 bits h+1 is 0 for the largest h, which passes for a
+// multiple of any d, though 2^32 is one only of powers of two.
+func wideConstants(d uint32) constants {
+	twos := bits.TrailingZeros32(d)
+	odd := d >> twos
+	inverse := odd // of its lowest three bits; each step doubles how many there are
+	for range 4 {
+		inverse *= 2 - odd*inverse
+	}
+	return constants{inverse, uint32(twos), ^uint32(0) / d, [3]uint32{1 << 5, 1 << 6, 1 << 7}}
+}
+
+// hashOf is the hash of the window that b begins with.
+func hashOf(b []byte) (h uint32) {
+	for _, x := range b[:window] {
+		h = bits.RotateLeft32(h, 1) ^ table[x]
+	}
+	return h
 }
 
 // discriminator is the d of the rule that a chunk ends where h%d == d-1, which
@@ -62,10 +94,10 @@ const runSize = 1024
 // len(b) if there is none. Which windows do depends on their bytes alone, so
 // parts of a stream that overlap by a window can be searched in any order.
 func (c *Cutter) find(b []byte) int {
-	var h uint32
-	for _, x := range b[:window] {
-		h = bits.RotateLeft32(h, 1) ^ c.in[x]
+	if wide && len(b) >= findSize {
+		return c.findWide(b)
 	}
+	h := hashOf(b)
 	if hit(h, c.reciprocal) {
 		return window
 	}
@@ -82,6 +114,37 @@ func (c *Cutter) find(b []byte) int {
 		at = end
 	}
 	return len(b)
+}
+
+// findSize is how many bytes are looked at together, in wide registers, where the first mark
+// is the last one that is wanted.
+const findSize = 4 << 10
+
+// findWide is find with wide registers.
+func (c *Cutter) findWide(b []byte) int {
+	var found [findSize / 64]uint64
+	for at := 0; ; at += findSize - window + 1 {
+		part := b[at:min(at+findSize, len(b))]
+		if len(part) < findSize { // the rest, together with what was seen already
+			at = len(b) - findSize
+			part = b[at:]
+		}
+		if !sameBytes(part) {
+			for i, w := range c.look(found[:], part, findSize/16) {
+				for ; w != 0; w &= w - 1 {
+					end := 64*i + bits.TrailingZeros64(w) + 1
+					if c.exact || hit(hashOf(part[end-window:]), c.reciprocal) {
+						return at + end
+					}
+				}
+			}
+		} else if hit(hashOf(part), c.reciprocal) {
+			return at + window
+		}
+		if at+findSize == len(b) {
+			return len(b)
+		}
+	}
 }
 
 // hit reports whether h%d == d-1, that is, whether d divides h+1, for the
@@ -114,4 +177,27 @@ func (c *Cutter) roll(h uint32, in, out []byte) (n int, next uint32, found bool)
 func sameBytes(b []byte) bool {
 	last := len(b) - 1
 	return b[0] == b[last] && bytes.Equal(b[1:], b[:last])
+}
+
+// End finds the end of the chunk of which size bytes lie before b[from], b being the
+// segment of n bytes that m marks: ended is false if that is not in there.
+func (c *Cutter) End(m Marks, from, n, size int) (end int, ended bool) {
+	most := from + c.max - size
+	end = m.next(from+max(c.first-size, 1)-1, min(n, most))
+	switch {
+	case end < min(n, most):
+		return end + 1, true
+	case most <= n:
+		return most, true
+	}
+	return n, false
+}
+
+// zeros is how many zeros a chunk takes to its end, if size bytes of it are there already, the
+// last 47 of which are zeros, too.
+func (c *Cutter) zeros(size int) int {
+	if c.first < c.max && hit(hashOf(make([]byte, window)), c.reciprocal) {
+		return max(c.first-size, 1)
+	}
+	return c.max - size
 }

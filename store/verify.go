@@ -52,11 +52,7 @@ func VerifyAll(chunks []*Chunk) []error {
 		ids := make([]chunker.ID, len(plains[by]))
 		digest.Sums(ids, plains[by])
 		for k, i := range places[by] {
-			if c := chunks[i]; ids[k] == c.want.ID {
-				c.verified.Store(true)
-			} else {
-				errs[i] = &CorruptError{ID: c.want.ID, Got: ids[k], Where: c.where}
-			}
+			errs[i] = chunks[i].compare(ids[k])
 		}
 	}
 	return errs

@@ -31,6 +31,7 @@ type dir struct {
 	mode    uint32              // of an existing one that had to be opened up
 	opened  bool                // it had to
 	left    map[string]struct{} // what was in it before and was not named since
+	long    []string            // long files that former runs did not complete
 
 	users atomic.Int32 // the decoder, nodes being made, directories in it
 	lock  sync.Once    // see claim
@@ -51,6 +52,7 @@ func (r *run) openTarget(e *catar.Entry) (*dir, error) {
 		return nil, fmt.Errorf("restore: %s: %w", r.out, err)
 	}
 	d.users.Store(1)
+	r.top = d
 	return d, nil
 }
 
@@ -91,8 +93,13 @@ func (r *run) ready(d *dir) error {
 	if err := r.remember(d); err != nil {
 		return err
 	}
+	if !d.fresh && r.opt.UndoImmutable && sealed(d.fd, "") {
+		if err := thaw(d.fd, ""); err != nil {
+			return err
+		}
+	}
 	if !d.foreign {
-		if err := r.set.Prepare(d.fd, &d.entry); err != nil {
+		if err := r.excuse(d, "", r.set.Prepare(d.fd, &d.entry)); err != nil {
 			return err
 		}
 	}
@@ -154,7 +161,8 @@ func (r *run) openDir(in *dir, name string, e *catar.Entry) (*dir, error) {
 			if in.fresh {
 				return nil, errTaken
 			}
-			if err := unlink(in.fd, name, 0); err != nil && err != unix.ENOENT && err != unix.EISDIR {
+			err := r.unsealing(in.fd, name, func() error { return unlink(in.fd, name, 0) })
+			if err != nil && err != unix.ENOENT && err != unix.EISDIR {
 				return nil, err
 			}
 		case err != unix.ENOENT:
@@ -173,10 +181,13 @@ func (r *run) mkdir(in *dir, name string, e *catar.Entry) error {
 		return again(func() error { return unix.Mkdirat(in.fd, name, r.dirMode()) })
 	}
 	err := inode.MakeSubvolume(in.fd, name)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return &inode.RefusedError{Feature: feature.Subvolume | feature.SubvolumeRO, What: "subvolume", Err: err}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
-	return err
+	if err := r.excuse(in, name, noSubvolume(err)); err != nil {
+		return err
+	}
+	return again(func() error { return unix.Mkdirat(in.fd, name, r.dirMode()) })
 }
 
 // enter opens d in the directory in for reading. If it is ours and we may not,
@@ -223,6 +234,7 @@ func (r *run) release(d *dir) {
 // finish removes from d what the archive has not, and gives d its metadata:
 // whatever was done in it would have changed its time.
 func (r *run) finish(d *dir) error {
+	r.sweepLong(d)
 	if err := r.tidy(d); err != nil {
 		return err
 	}
@@ -230,9 +242,9 @@ func (r *run) finish(d *dir) error {
 		d.giveBack()
 		return nil
 	}
-	err := r.set.Set(d.fd, &d.entry)
+	err := r.excuse(d, "", r.set.Set(d.fd, &d.entry))
 	if err == nil {
-		err = r.set.Seal(d.fd, &d.entry)
+		err = r.excuse(d, "", r.set.Seal(d.fd, &d.entry))
 	}
 	if err != nil {
 		return d.failed("", err)

@@ -58,10 +58,14 @@ func (r *run) inventory(d *dir) error {
 	if err != nil {
 		return err
 	}
+	swept := false
 	for _, n := range names {
-		if isPart(n.name) {
+		switch {
+		case hasForm(n.name, longSuffix):
+			d.long = append(d.long, n.name)
+		case !swept && isPart(n.name):
 			sweep(d.fd, names)
-			break
+			swept = true
 		}
 	}
 	if r.opt.Delete != DeleteExtra || d.foreign {
@@ -82,7 +86,7 @@ func (r *run) tidy(d *dir) error {
 		n, err := r.remove(d.fd, name, 0)
 		r.deleted.Add(n)
 		if err != nil {
-			return d.failed(name, fmt.Errorf("remove: %w", err))
+			return d.failed(name, fmt.Errorf("remove: %w", explain(d.fd, name, err)))
 		}
 	}
 	return nil
@@ -95,7 +99,7 @@ func (r *run) clear(in *dir, name string) error {
 		r.deleted.Add(n)
 		return err
 	}
-	err := unlink(in.fd, name, unix.AT_REMOVEDIR)
+	err := r.unsealing(in.fd, name, func() error { return unlink(in.fd, name, unix.AT_REMOVEDIR) })
 	if err == unix.ENOTEMPTY || err == unix.EEXIST {
 		return errors.New("in its place is a directory that is not empty; --delete=yes removes it")
 	}
@@ -113,7 +117,7 @@ const maxDepth = 2048
 // no link and leaves what is mounted alone.
 func (r *run) remove(in int, name string, depth int) (count int64, err error) {
 	for range tries {
-		err = unlink(in, name, 0)
+		err = r.unsealing(in, name, func() error { return unlink(in, name, 0) })
 		if err == nil {
 			return count + 1, nil
 		}
@@ -128,7 +132,8 @@ func (r *run) remove(in int, name string, depth int) (count int64, err error) {
 		if err != nil && err != unix.ENOTDIR && err != unix.ELOOP && err != unix.ENOENT {
 			return count, err
 		}
-		if err = unlink(in, name, unix.AT_REMOVEDIR); err == nil {
+		err = r.unsealing(in, name, func() error { return unlink(in, name, unix.AT_REMOVEDIR) })
+		if err == nil {
 			return count + 1, nil
 		}
 		if err != unix.ENOTEMPTY && err != unix.EEXIST && err != unix.ENOTDIR && err != unix.ENOENT {
@@ -150,6 +155,11 @@ func (r *run) empty(in int, name string, depth int) (count int64, err error) {
 	}
 	if mountOf(d.fd) != mountOf(in) {
 		return 0, errors.New("something is mounted there")
+	}
+	if r.opt.UndoImmutable && sealed(d.fd, "") {
+		if err := thaw(d.fd, ""); err != nil {
+			return 0, err
+		}
 	}
 	if err := r.openUp(d); err != nil {
 		return 0, err

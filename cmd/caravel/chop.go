@@ -100,7 +100,7 @@ func (o chopOptions) chop(ctx context.Context, std streams, in, file string, sho
 	if len(o.source.stores) > 0 {
 		to = o.source.stores[0]
 	}
-	dst, err := from.target(ctx, to, o.form, encryptionOptions{})
+	dst, _, err := from.target(ctx, to, o.form, encryptionOptions{})
 	if err != nil {
 		return got, err
 	}

@@ -94,7 +94,7 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 	if to == "" {
 		to = open.DefaultStore(out)
 	}
-	dst, err := from.target(ctx, to, o.form, o.target)
+	dst, key, err := from.target(ctx, to, o.form, o.target)
 	if err != nil {
 		return got, err
 	}
@@ -118,8 +118,10 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 	put := func(location string, content []byte) error {
 		return putAt(ctx, location, content, local.Options{Mode: 0o666, Sync: !o.noSync}, from.where)
 	}
-	if err := o.besides(ctx, img, out, put); err != nil {
-		return got, err
+	if open.HasSides(out) && (img.key != nil || key == nil) { // else it would tell what is encrypted now
+		if err := copySides(ctx, img, out, put); err != nil {
+			return got, err
+		}
 	}
 	if o.log.verbose {
 		log.Info("copied", "chunks", got.Copied, "present", got.Present, "bytes", got.Bytes, "store", redact.URL(to))
@@ -130,11 +132,8 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 // besides are the endings of what may lie beside an index.
 var besides = []string{treeSuffix, profileSuffix}
 
-// besides copies what lies beside the index.
-func (o copyOptions) besides(ctx context.Context, img *openedImage, out string, put func(location string, content []byte) error) error {
-	if !open.HasSides(out) || img.key == nil && o.target.enabled() {
-		return nil
-	}
+// copySides copies what lies beside the index.
+func copySides(ctx context.Context, img *openedImage, out string, put func(location string, content []byte) error) error {
 	for _, ending := range besides {
 		content, err := img.Side(ctx, ending)
 		if errors.Is(err, store.ErrMissing) {

@@ -19,6 +19,10 @@ type extractOptions struct {
 	what     kind
 	features featureOptions
 	remove   *bool // what the archive has not; nil: not said
+	hardlink bool
+	unseal   bool
+	effort   bool
+	shift    idShift
 	inPlace  bool
 	holes    bool
 	noSync   bool
@@ -41,8 +45,8 @@ func extractCommand() *cli.Command {
 input, as if nothing is named), into the directory TO, the current one if none is
 named; with PATH only that entry of it, under its own name, and no more than that
 is fetched. Each file appears complete and on disk, the tree as a whole does not:
-until extract is done some of it is old. If TO holds what the tree has not, say
-what is to become of it.
+until extract is done some of it is old. What is right in TO already stays. If TO
+holds what the tree has not, say what is to become of it.
 
 The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
 file gets its name when it is complete and on disk; until then what is done lies
@@ -59,6 +63,8 @@ cannot be read, costs no more than that its chunks are fetched.
 			"caravel extract http://host/tree.caidx . usr/share/doc",
 			"# as an ordinary user",
 			"caravel extract --without=privileged tree.caidx /tmp/tree",
+			"# for a container whose users begin at 100000",
+			"caravel extract --uid-shift=100000 http://host/os.caidx /srv/machine",
 			"caravel extract http://host/disk.caibx disk.img",
 			"caravel extract --store=/srv/pool.castr disk.caibx /dev/vg/root",
 			"caravel extract http://host/disk.caibx - | gzip > disk.img.gz",
@@ -71,13 +77,16 @@ cannot be read, costs no more than that its chunks are fetched.
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("delete", "remove what TO holds and the tree has not; no: keep it", &remove),
+			newSwitch("hardlink", "of files of a tree that are equal, in content and metadata, make one with several names", &opt.hardlink),
+			newSwitch("undo-immutable", "take chattr's +i and +a from what is replaced or removed", &opt.unseal),
+			newSwitch("best-effort", "go on where something of a tree may not be set here, and list it", &opt.effort),
 			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			newSwitch("dry-run", "say where the bytes of a disk image would come from, and write nothing", &opt.dryRun),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, seedFlags(&opt.seeds), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
+		}, shiftFlags(&opt.shift), seedFlags(&opt.seeds), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
 			&cli.GenericFlag{Name: "digest", Usage: "the `ALGORITHM` that the image names", Value: digestValue(new(chunker.Digest)), Hidden: true},
 		}),
 		Action: func(c *cli.Context) error {
@@ -115,6 +124,8 @@ type extraction struct {
 	in, out string // out "": what is usual for the kind
 	path    string // of a part of a tree; "": all
 	shown   *progress.Progress
+	refused refusals
+	share   func(off, n int64, use func(*os.File, int64, int64, int64) bool) // of a tree; nil: nothing is
 }
 
 func (e *extraction) run(ctx context.Context) error {
@@ -125,6 +136,9 @@ func (e *extraction) run(ctx context.Context) error {
 	e.shown = progress.New(e.std.err, e.progress, "extract "+e.in, 0)
 	got, err := e.extract(ctx, k)
 	e.shown.Done(err)
+	if !e.json {
+		e.refused.print(e.std.err)
+	}
 	if err != nil {
 		return err
 	}
@@ -187,9 +201,7 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 		return nil, err
 	}
 	if cmp.Or(k, kindOfIndex(img.Index)) == archiveIndex {
-		e.shown.Total(img.Index.Size())
-		a, _ := from.indexed(img)
-		return e.tree(ctx, from, a)
+		return e.seededTree(ctx, from, img)
 	}
 	return e.blob(ctx, from, img)
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"caravel/chunker"
 	"caravel/store"
 )
 
@@ -21,7 +20,7 @@ func (q *Queue) fly(a *attempt) {
 }
 
 // request makes a request. When the answer is here, it goes on as a decoder, of
-// what is most urgent, if a core is free. It returns a request that is to be made
+// whatever is most urgent, if a core is free. It returns a request that is to be made
 // next, if it has nothing to decode.
 func (q *Queue) request(a *attempt) (next *attempt) {
 	defer q.wg.Done()
@@ -29,37 +28,37 @@ func (q *Queue) request(a *attempt) (next *attempt) {
 	a.cancel(nil)
 
 	q.mu.Lock()
-	drop := q.land(a, c, found, err)
+	var drop []*store.Chunk
+	if c := q.land(a, c, found, err); c != nil {
+		drop = append(drop, c)
+	}
 	if q.window.clogged && q.demanding(time.Now()) {
 		q.makeWay()
 	}
-	drops := []*store.Chunk{drop}
-	q.dispatch()
-	if len(q.begun) > 0 {
-		// Those whose answer is near come first: then more land together.
+	if q.inFlight() > 0 {
+		// Whose answers are here, too, shall land before the first of them is decoded: then
+		// there is a batch. Where reading is all but free none would ever wait.
+		q.dispatch()
 		q.unlock()
 		runtime.Gosched()
 		q.mu.Lock()
 	}
-	var b decoder
 	for {
 		q.dispatch()
-		q.nextToDecode(&b)
-		if len(b.flights) == 0 {
+		batch := q.nextToDecode()
+		if batch == nil {
 			next = q.firstBegun()
 		}
 		q.unlock()
-		for _, c := range drops {
-			if c != nil {
-				c.Release()
-			}
+		for _, c := range drop {
+			c.Release()
 		}
-		if len(b.flights) == 0 {
+		if batch == nil {
 			return next
 		}
-		b.check()
+		errs := check(batch)
 		q.mu.Lock()
-		drops = q.decoded(&b, drops[:0])
+		drop = q.decoded(batch, errs)
 	}
 }
 
@@ -133,99 +132,94 @@ func (q *Queue) measure(f *flight, a *attempt, c *store.Chunk, now time.Time) {
 	q.counts[f.class].Stored += int64(c.Came())
 }
 
-// A decoder has flights that are decoded and verified together.
-type decoder struct {
-	flights []*flight
-	chunks  []*store.Chunk // theirs
-	sizes   []int          // of their plain bytes
-	errs    []error
-}
+// atOnce is how many chunks a core decodes at one time, at most: the digests of eight
+// take as long as that of one and a half, and none of them waits long for the others.
+const atOnce = 8
 
-// fewAtOnce is how many chunks of background are decoded together: demand that lands then
-// waits for a core for half a millisecond.
-const fewAtOnce = 8
-
-// nextToDecode hands over the most urgent flights that have landed; none if there are none,
-// or no core is free. Where many wait it is several, as their digests are computed faster
-// together; else nobody waits for more than his own chunk.
-func (q *Queue) nextToDecode(b *decoder) {
-	clear(b.flights)
-	clear(b.chunks)
-	b.flights, b.chunks = b.flights[:0], b.chunks[:0]
-	if q.decoding >= q.cores {
-		return
+// nextToDecode are the most urgent flights that have landed, all of one class, and no
+// more of them than leave their share to other cores that are free; nil: there is none,
+// or no core is free.
+func (q *Queue) nextToDecode() (batch []*flight) {
+	free := q.cores - q.decoding
+	if free <= 0 {
+		return nil
 	}
-	for class := range q.landed {
-		line := &q.landed[class]
-		if line.n == 0 {
-			continue
-		}
-		most := fewAtOnce
-		if store.Class(class) == store.Demand {
-			most = chunker.SumsAtOnce
-		}
-		for range min(max(line.n/q.cores, 1), most) {
+	for i := range q.landed {
+		line := &q.landed[i]
+		for n := min(atOnce, (line.n+free-1)/free); n > 0; n-- {
 			f := line.first
 			line.remove(f)
 			f.state = decoding
-			b.flights = append(b.flights, f)
-			b.chunks = append(b.chunks, f.chunk)
+			batch = append(batch, f)
 		}
-		q.decoding++
-		return
-	}
-}
-
-// check decodes and verifies the chunks of the flights, and finds out their plain sizes. It
-// is called without the lock: no other goroutine has the chunks.
-func (b *decoder) check() {
-	b.errs = store.VerifyAll(b.chunks)
-	b.sizes = append(b.sizes[:0], make([]int, len(b.chunks))...)
-	for i, f := range b.flights {
-		if b.errs[i] == nil {
-			b.sizes[i], b.errs[i] = f.check()
+		if batch != nil {
+			q.decoding++
+			return batch
 		}
 	}
+	return nil
 }
 
-// check makes sure that the verified chunk of f is the one that was wanted, and returns its
-// plain size.
-func (f *flight) check() (size int, err error) {
+// check decodes and verifies the chunks of a batch. It is called without the lock: no
+// other goroutine has the chunks.
+func check(batch []*flight) []error {
+	chunks := make([]*store.Chunk, len(batch))
+	for i, f := range batch {
+		chunks[i] = f.chunk
+	}
+	errs := store.VerifyAll(chunks)
+	for i, f := range batch {
+		if errs[i] == nil {
+			errs[i] = f.wrong()
+		}
+	}
+	return errs
+}
+
+// wrong says what is wrong with a chunk that is what its own ID says.
+func (f *flight) wrong() error {
 	c := f.chunk
 	if c.ID() != f.id || c.Digest() != f.digest {
-		return 0, &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
+		return &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
 	}
 	plain, err := c.Plain()
+	f.plain = len(plain)
 	if err == nil && f.size != 0 && len(plain) != f.size {
 		err = &store.CorruptError{ID: f.id, Where: c.Where(),
 			Err: fmt.Errorf("%d bytes, the index says %d,", len(plain), f.size)}
 	}
-	return len(plain), err
+	return err
 }
 
-// decoded takes what check said. It appends the chunks that are of no use, and must be
-// released outside the lock.
-func (q *Queue) decoded(b *decoder, drop []*store.Chunk) []*store.Chunk {
+// decoded takes what check said. The chunks that it returns are of no use and
+// must be released, outside the lock.
+func (q *Queue) decoded(batch []*flight, errs []error) (drop []*store.Chunk) {
 	q.decoding--
-	for i, f := range b.flights {
-		c, err := f.chunk, b.errs[i]
-		q.held -= int64(c.Came())
-		if err == nil && f.waiters > 0 && f.state != over {
-			q.counts[f.class].Chunks++
-			q.counts[f.class].Plain += int64(b.sizes[i])
-			q.answered(time.Now())
-			q.finish(f, nil)
-			continue
+	for i, f := range batch {
+		if c := q.verified(f, errs[i]); c != nil {
+			drop = append(drop, c)
 		}
-		f.chunk = nil
-		switch {
-		case f.state == over: // the queue was closed
-		case f.waiters == 0:
-			q.finish(f, errAbandoned)
-		default:
-			q.fail(f, err, time.Now())
-		}
-		drop = append(drop, c)
 	}
 	return drop
+}
+
+func (q *Queue) verified(f *flight, err error) (drop *store.Chunk) {
+	c := f.chunk
+	q.held -= int64(c.Came())
+	if err == nil && f.waiters > 0 && f.state != over {
+		q.counts[f.class].Chunks++
+		q.counts[f.class].Plain += int64(f.plain)
+		q.answered(time.Now())
+		q.finish(f, nil)
+		return nil
+	}
+	f.chunk = nil
+	switch {
+	case f.state == over: // the queue was closed
+	case f.waiters == 0:
+		q.finish(f, errAbandoned)
+	default:
+		q.fail(f, err, time.Now())
+	}
+	return c
 }
