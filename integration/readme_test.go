@@ -72,6 +72,7 @@ var promises = []promise{
 	{"caravel digest disk.caibx", digestAsTyped},
 	{"caravel list-chunks disk.caibx", listChunksAsTyped},
 	{"caravel info --more http://host/disk.caibx", infoAsTyped},
+	{"caravel diff v1.caidx v2.caidx", diffAsTyped},
 	{"caravel help make", helpAsTyped},
 	{"caravel mount --cache-size=2G http://host/tree.caidx /mnt", mountTreeAsTyped},
 	{"caravel mount --offline http://host/tree.caidx /mnt", mountOfflineAsTyped},
@@ -511,6 +512,13 @@ func infoAsTyped(t *testing.T, r *readmeReader, line string) {
 	got := r.typed(t, r.away, line)
 	if want := fmt.Sprintf("%q: %d,", "size", len(r.data)); !strings.Contains(got, want) {
 		t.Errorf("%s is not in\n%s", want, got)
+	}
+}
+
+func diffAsTyped(t *testing.T, r *readmeReader, line string) {
+	got := r.typed(t, r.www, line, "v1.caidx", "tree.caidx", "v2.caidx", "tree.caidx")
+	if !strings.HasPrefix(got, "To fetch: 0 of ") {
+		t.Errorf("printed\n%s", got)
 	}
 }
 

@@ -184,44 +184,6 @@ func (c *Chunk) compare(got chunker.ID) error {
 	return nil
 }
 
-// VerifyAll is Verify for several chunks at once, which takes less time (see
-// [chunker.Digest.Sums]). It sets errs, of which there are as many as chunks.
-func VerifyAll(chunks []*Chunk, errs []error) {
-	var group [chunker.SumsAtOnce]struct {
-		chunk *Chunk
-		at    int // in errs
-	}
-	var plains [len(group)][]byte
-	var ids [len(group)]chunker.ID
-	n := 0
-	sum := func() {
-		if n > 0 {
-			group[0].chunk.want.Digest.Sums(ids[:n], plains[:n])
-		}
-		for i, g := range group[:n] {
-			errs[g.at] = g.chunk.compare(ids[i])
-		}
-		n = 0
-	}
-	for i, c := range chunks {
-		errs[i] = nil
-		if c.Verified() {
-			continue
-		}
-		plain, err := c.Plain()
-		if err != nil {
-			errs[i] = err
-			continue
-		}
-		if n == len(group) || n > 0 && c.want.Digest != group[0].chunk.want.Digest {
-			sum()
-		}
-		group[n].chunk, group[n].at, plains[n] = c, i, plain
-		n++
-	}
-	sum()
-}
-
 // Stored calls use with the bytes as a store of the form f keeps them, and
 // returns what it returns; the bytes are valid until then. What came in f's
 // compression is not compressed again, whatever its level, and what came encrypted

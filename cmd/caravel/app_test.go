@@ -143,6 +143,9 @@ func checkFlag(t *testing.T, command string, f cli.Flag, takesValue map[string]b
 		}
 	}
 	takes := f.(cli.DocGenerationFlag).TakesValue()
+	if name == "index" && !takes {
+		return // desync's, where an archive may be meant; profile compares with an index
+	}
 	if before, known := takesValue[name]; len(name) > 1 && known && before != takes {
 		t.Errorf("%s: --%s takes a value in one command and none in another", command, name)
 	}

@@ -53,10 +53,8 @@ func (m *maker) run(ctx context.Context) error {
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)
-	case m.kind == archiveIndex && (statErr != nil || !st.IsDir()):
-		made, err = m.fromArchive(ctx)
-	case statErr != nil:
-		err = statErr
+	case statErr != nil || !st.IsDir():
+		made, err = m.fromStream(ctx)
 	default:
 		made, err = m.fromFolder(ctx, st.Mode())
 	}
@@ -64,11 +62,24 @@ func (m *maker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.stats(made); err != nil {
+		return err
+	}
 	to := m.std.out
 	if m.out == "-" {
 		to = m.std.err
 	}
 	return made.print(to, m.json)
+}
+
+// stats prints what desync's --print-stats prints. It cuts some chunks in vain, which is
+// the difference between its figures.
+func (m *maker) stats(made result) error {
+	if !m.printStats || made.chunked == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(m.std.err, "{\n  \"ChunksAccepted\": %d,\n  \"ChunksProduced\": %[1]d\n}\n", made.Chunks)
+	return err
 }
 
 // fromBlob makes a .caibx.
@@ -111,6 +122,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 		Flags:         f,
 		Workers:       m.atOnce(),
 		CheckExisting: m.checkExisting,
+		NoDigest:      m.noDigest,
 		Progress:      m.shown.Counter(),
 	})
 	if err != nil {
@@ -200,7 +212,7 @@ func outputMode(source fs.FileMode) fs.FileMode {
 
 // A result is what make prints.
 type result struct {
-	Digest chunker.ID `json:"digest"`
+	Digest chunker.ID `json:"digest,omitzero"` // not with --no-digest
 	Size   int64      `json:"size"`
 
 	*chunked        // of an index
@@ -224,6 +236,9 @@ func resultOf(made *image.Made) result {
 
 // print prints what casync's make prints, the digest, or more as JSON.
 func (r result) print(w io.Writer, asJSON bool) error {
+	if !asJSON && r.Digest == (chunker.ID{}) {
+		return nil
+	}
 	if !asJSON {
 		_, err := fmt.Fprintln(w, r.Digest)
 		return err

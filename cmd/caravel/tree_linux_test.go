@@ -402,8 +402,12 @@ func TestTreeUsage(t *testing.T) {
 	tests := map[string]string{
 		"make":                                               "name what to make the image of",
 		"make tree.img " + s.src:                             "ends in .caidx, .catar or .caibx",
-		"make tree.catar " + file:                            "is made of a directory",
-		"make tree.catar -":                                  "is made of a directory",
+		"make --platform=linux/amd64 x.caidx .":              "--platform is for containers' images",
+		"make disk.caibx oci:layout":                         "of a container's image a .caidx or a .catar is made",
+		"tar tree.catar":                                     "want ARCHIVE and what to pack, not 1",
+		"tar --input-format=zip x.catar .":                   "want disk or tar",
+		"untar " + s.catar:                                   "want ARCHIVE and where to write it, not 1",
+		"untar --no-same-owner " + s.catar + " -":            "said to who unpacks it",
 		"make --what=blob x.caibx " + file:                   "want archive, archive-index or blob-index",
 		"list a b c":                                         "want TREE and perhaps PATH, not 3",
 		"list " + file:                                       "the name does not say what it is",
@@ -418,8 +422,8 @@ func TestTreeUsage(t *testing.T) {
 		"extract " + pin + s.catar + " out":                  "has no index that --index-digest",
 		"stat " + pin + s.src:                                "has no index that --index-digest",
 		"digest " + pin + file:                               "has no index that --index-digest",
-		"extract --uid-shift=4294967295 " + s.caidx + " out": "beyond 2^32",
 		"digest disk.img a/b --what=blob":                    "holds no tree",
+		"extract --uid-shift=4294967295 " + s.caidx + " out": "beyond 2^32",
 	}
 	for _, args := range slices.Sorted(maps.Keys(tests)) {
 		stdout, stderr, status := caravel(t, strings.Fields(args)...)
@@ -428,13 +432,19 @@ func TestTreeUsage(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"make disk.caibx " + s.src:        "is a directory, of which a .caidx",
-		"make x.caidx " + file:            "of a disk image a .caibx",
-		"mkdev " + s.caidx:                "holds a tree, not a disk image",
-		"mount-index " + s.caidx + " mnt": "holds a tree, not a disk image",
-		"list " + s.dir + "/none.caidx":   "not there",
-		"list " + s.dir + "/none":         "no such file",
-		"digest " + s.caidx + " link":     "nothing to digest",
+		"make disk.caibx " + s.src:                  "is a directory, of which a .caidx",
+		"make x.caidx " + file:                      "of a disk image a .caibx",
+		"make tree.catar " + file:                   "is no tar stream; a .catar is made of one",
+		"make tree.catar -":                         "is no tar stream; a .catar is made of one",
+		"tar --input-format=disk x.catar " + file:   "is no directory",
+		"tar --input-format=tar x.catar " + s.src:   "is a directory, no tar stream",
+		"tar --input-format=tar x.catar " + s.catar: "is no tar stream",
+		"make x.caidx oci:" + s.src:                 "neither an OCI image layout nor what docker save writes",
+		"mkdev " + s.caidx:                          "holds a tree, not a disk image",
+		"mount-index " + s.caidx + " mnt":           "holds a tree, not a disk image",
+		"list " + s.dir + "/none.caidx":             "not there",
+		"list " + s.dir + "/none":                   "no such file",
+		"digest " + s.caidx + " link":               "nothing to digest",
 	} {
 		if _, stderr, status := caravel(t, strings.Fields(args)...); status != exitFailed || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit status %d, %s", args, status, stderr)

@@ -163,11 +163,11 @@ func (q *Queue) nextToDecode() (batch []*flight) {
 // check decodes and verifies the chunks of a batch. It is called without the lock: no
 // other goroutine has the chunks.
 func check(batch []*flight) []error {
-	chunks, errs := make([]*store.Chunk, len(batch)), make([]error, len(batch))
+	chunks := make([]*store.Chunk, len(batch))
 	for i, f := range batch {
 		chunks[i] = f.chunk
 	}
-	store.VerifyAll(chunks, errs)
+	errs := store.VerifyAll(chunks)
 	for i, f := range batch {
 		if errs[i] == nil {
 			errs[i] = f.wrong()
