@@ -368,3 +368,46 @@ func TestExtractTreeFull(t *testing.T) {
 		}
 	}
 }
+
+// TestExtractTreePlan: a dry run says what extract then does, and does nothing.
+func TestExtractTreePlan(t *testing.T) {
+	s := newTreeShop(t, 6, testtree.Options{Nodes: 60, Bytes: 1 << 20})
+	s.edit("v1", "v2", 10)
+	s.make("v1")
+	s.make("v2")
+	o := serveDir(t, s.dir, origin.Options{})
+	must(t, caravel, s.extract(s.at("v1.caidx"), s.at("out"))...)
+	before := must(t, caravel, "mtree", s.at("out"))
+	args := s.extract("--cache-dir=", o.URL()+"/v2.caidx", s.at("out"))
+	text := must(t, caravel, append(args, "--dry-run", "--json")...)
+	if now := must(t, caravel, "mtree", s.at("out")); now != before {
+		t.Errorf("the dry run has changed %s to %s", before, now)
+	}
+	var planned struct {
+		Create, Replace, Keep, Remove, Extra int64
+		Fetched                              struct{ Chunks, Bytes int64 }
+	}
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &planned); err != nil {
+		t.Fatal(err)
+	}
+	if n := planned.Create + planned.Replace + planned.Remove; n == 0 || int64(len(lines)) != n+1 || planned.Extra != 0 {
+		t.Errorf("%+v, %d lines", planned, len(lines))
+	}
+	o.Reset()
+	var got struct{ Entries, Deleted, Kept int64 }
+	if err := json.Unmarshal([]byte(must(t, caravel, append(args, "--json")...)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Entries != planned.Create+planned.Replace+planned.Keep || got.Deleted != planned.Remove || got.Kept > planned.Keep {
+		t.Errorf("planned %+v, done %+v", planned, got)
+	}
+	if n := counted(o); n < planned.Fetched.Chunks || n > planned.Fetched.Chunks*2+20 {
+		t.Errorf("%d requests, planned %d", n, planned.Fetched.Chunks)
+	}
+	s.same("v2", s.at("out"))
+	text = must(t, caravel, append(args, "--dry-run")...)
+	if !strings.HasPrefix(text, "0 to create, 0 to replace, 0 to remove, ") {
+		t.Errorf("over itself: %s", text)
+	}
+}
