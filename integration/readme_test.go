@@ -65,6 +65,8 @@ var promises = []promise{
 	{"caravel mkdev ssh://user@host/srv/disk.caibx", mkdevFarAsTyped},
 	{"caravel extract --store=host:/srv/default.castr disk.caibx disk.img", extractFarAsTyped},
 	{"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img", extractFarAsTyped},
+	{"caravel prepare -s /srv/www/default.castr disk.img > digest", prepareAsTyped},
+	{"caravel pull -s http://host/default.castr -o disk.img $(cat digest)", pullAsTyped},
 	{"caravel list http://host/tree.caidx etc", listAsTyped},
 	{"caravel stat http://host/tree.caidx etc/hosts", statAsTyped},
 	{"caravel mtree tree.caidx", mtreeAsTyped},
@@ -520,6 +522,15 @@ func diffAsTyped(t *testing.T, r *readmeReader, line string) {
 	if !strings.HasPrefix(got, "To fetch: 0 of ") {
 		t.Errorf("printed\n%s", got)
 	}
+}
+
+func prepareAsTyped(t *testing.T, r *readmeReader, line string) { r.typed(t, r.home, line) }
+
+func pullAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	must(t, "cp", filepath.Join(r.home, "digest"), dir)
+	r.typed(t, dir, line)
+	holds(t, filepath.Join(dir, "disk.img"), r.data)
 }
 
 // helpAsTyped checks for examples in the help of every command.

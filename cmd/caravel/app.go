@@ -35,6 +35,7 @@ func commands() []*cli.Command {
 		infoCommand(),
 		inspectChunksCommand(),
 		listChunksCommand(),
+		prepareCommand(),
 		chunkCommand(),
 		verifyCommand(),
 		pruneCommand(),
