@@ -114,6 +114,8 @@ var promises = []promise{
 	{"caravel make s3+http://host/images/disk.caibx disk.img", makeBucketAsTyped},
 	{"caravel mount s3+http://host/images/disk.caibx /mnt", mountBucketAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
+	{"caravel completion bash > /usr/share/bash-completion/completions/caravel", intoFolderAsTyped},
+	{"caravel manpage /usr/local/share/man/man1", intoFolderAsTyped},
 }
 
 // TestReadme runs each command of the README as it is typed there; only the
@@ -559,6 +561,14 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
 		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket",
 		"usr/local/lib/systemd/system/caravel-serve.service", "usr/local/lib/systemd/system/caravel-serve.socket")
+}
+
+func intoFolderAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	r.typed(t, r.away, line, "/usr/share/bash-completion/completions", dir, "/usr/local/share/man/man1", dir)
+	if names, err := os.ReadDir(dir); err != nil || len(names) == 0 {
+		t.Errorf("nothing is written: %v", err)
+	}
 }
 
 // TestDemoKeep leaves what the demo made, in a folder of its own alone.

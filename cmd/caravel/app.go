@@ -51,6 +51,8 @@ func commands() []*cli.Command {
 		indexServerCommand(),
 		demoCommand(),
 		configCommand(),
+		completionCommand(),
+		manpageCommand(),
 		versionCommand(),
 		helpCommand(),
 	}

@@ -35,7 +35,6 @@ into a store (default: default.castr here), and its index there as a chunk, too.
 the ID of that, with which caravel pull has the file again, verified: there is no other
 file to pass on, and nobody can exchange it. caravel gc takes such IDs in the place of
 indexes; until one is named there, nothing in the store says that the image is in use.
-For what is to be mounted, or is a tree, take caravel make.
 
 ` + examples(
 			"caravel prepare < disk.img",
