@@ -178,3 +178,26 @@ func sameBytes(b []byte) bool {
 	last := len(b) - 1
 	return b[0] == b[last] && bytes.Equal(b[1:], b[:last])
 }
+
+// End finds the end of the chunk of which size bytes lie before b[from], b being the
+// segment of n bytes that m marks: ended is false if that is not in there.
+func (c *Cutter) End(m Marks, from, n, size int) (end int, ended bool) {
+	most := from + c.max - size
+	end = m.next(from+max(c.first-size, 1)-1, min(n, most))
+	switch {
+	case end < min(n, most):
+		return end + 1, true
+	case most <= n:
+		return most, true
+	}
+	return n, false
+}
+
+// zeros is how many zeros a chunk takes to its end, if size bytes of it are there already, the
+// last 47 of which are zeros, too.
+func (c *Cutter) zeros(size int) int {
+	if c.first < c.max && hit(hashOf(make([]byte, window)), c.reciprocal) {
+		return max(c.first-size, 1)
+	}
+	return c.max - size
+}

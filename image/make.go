@@ -33,13 +33,17 @@ type MakeOptions struct {
 	// plausible.
 	CheckExisting bool
 
+	// NoDigest leaves Made.Digest out. One stream after the other is all that a hash can
+	// do, at 600 MB/s or so, also of holes; nothing else here is that slow.
+	NoDigest bool
+
 	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks
 }
 
 // Made is what Make leaves beside the chunks.
 type Made struct {
 	Index  *index.Index
-	Digest chunker.ID // of the whole stream, what casync's make prints
+	Digest chunker.ID // of the whole stream, what casync's make prints; not with NoDigest
 	Stored int64      // chunks that were new to the store
 	Reused int64      // chunks that the store had, or that repeat in the image
 }
@@ -78,7 +82,6 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		opt:     opt,
 		builder: index.NewBuilder(opt.Flags, opt.Params),
 		zero:    zeroID(opt.Digest, opt.Params.Max),
-		buffers: newBuffers(opt.Params.Max),
 		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),
 		cuts:    make(chan *makeJob, 2*chunker.SumsAtOnce),
 		jobs:    make(chan *makeJob),
@@ -100,7 +103,6 @@ type maker struct {
 	opt     MakeOptions
 	builder *index.Builder
 	zero    chunker.ID
-	buffers *buffers
 	weight  *semaphore.Weighted // bytes between cutting and storing
 
 	cuts    chan *makeJob // to the digests of chunks
@@ -123,9 +125,8 @@ const knownIDs = 1 << 14
 
 // A makeJob is one chunk on its way.
 type makeJob struct {
-	plain  *[]byte
-	size   int
-	holder atomic.Int32 // who still reads plain: a worker, the stream's digest
+	piece  *chunker.Piece
+	holder atomic.Int32 // who still reads its bytes: a worker, the stream's digest
 	id     chunker.ID
 	done   chan struct{} // closed when the chunk is in the store and id is set
 }
@@ -148,12 +149,11 @@ func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 			return nil, err
 		}
 	}
-	return &Made{
-		Index:  m.builder.Index(),
-		Digest: chunker.ID(m.sum.Sum(nil)),
-		Stored: m.stored.Load(),
-		Reused: m.reused.Load(),
-	}, nil
+	made := &Made{Index: m.builder.Index(), Stored: m.stored.Load(), Reused: m.reused.Load()}
+	if !m.opt.NoDigest {
+		made.Digest = chunker.ID(m.sum.Sum(nil))
+	}
+	return made, nil
 }
 
 // cut feeds the other stages.
@@ -161,17 +161,20 @@ func (m *maker) cut(ctx context.Context, r io.Reader) error {
 	defer close(m.cuts)
 	defer close(m.stream)
 	defer close(m.ordered)
-	for data, err := range chunker.Chunks(contextReader{ctx, r}, m.opt.Params) {
+	to := []chan *makeJob{m.ordered, m.cuts}
+	if !m.opt.NoDigest {
+		to = append(to, m.stream)
+	}
+	for piece, err := range chunker.Split(ctx, m.source(ctx, r), m.opt.Params, chunker.SplitOptions{}) {
 		if err != nil {
 			return err
 		}
-		if err := m.weight.Acquire(ctx, int64(len(data))); err != nil {
+		if err := m.weight.Acquire(ctx, int64(len(piece.Plain))); err != nil {
 			return context.Cause(ctx)
 		}
-		j := &makeJob{plain: m.buffers.get(len(data)), size: len(data), done: make(chan struct{})}
-		copy(*j.plain, data)
-		j.holder.Store(2)
-		for _, to := range []chan *makeJob{m.ordered, m.stream, m.cuts} {
+		j := &makeJob{piece: piece, done: make(chan struct{})}
+		j.holder.Store(int32(len(to) - 1)) // collect does not look at the bytes
+		for _, to := range to {
 			select {
 			case to <- j:
 			case <-ctx.Done():
@@ -182,10 +185,24 @@ func (m *maker) cut(ctx context.Context, r io.Reader) error {
 	return nil
 }
 
+// source is r, which a long read of does not outlive the run, with the holes that it knows of.
+func (m *maker) source(ctx context.Context, r io.Reader) io.Reader {
+	c := contextReader{ctx, r}
+	if holes, ok := r.(chunker.Sparse); ok {
+		return sparseReader{c, holes}
+	}
+	return c
+}
+
 // digest sums up the stream, one chunk after the other.
 func (m *maker) digest(ctx context.Context) error {
 	for j := range m.stream {
-		m.sum.Write(*j.plain)
+		for range j.piece.Times {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			m.sum.Write(j.piece.Plain)
+		}
 		m.drop(j)
 	}
 	return ctx.Err()
@@ -199,8 +216,10 @@ func (m *maker) collect(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if err := m.builder.Append(j.id, j.size); err != nil {
-			return err
+		for range j.piece.Times {
+			if err := m.builder.Append(j.id, len(j.piece.Plain)); err != nil {
+				return err
+			}
 		}
 	}
 	return ctx.Err()
@@ -261,11 +280,12 @@ func (b *batch) fill(from <-chan *makeJob) bool {
 func (b *batch) sum(m *maker) {
 	b.plains, b.wants = b.plains[:0], b.wants[:0]
 	for _, j := range b.jobs {
-		if j.size == m.opt.Params.Max && isZero(*j.plain) {
+		plain := j.piece.Plain
+		if len(plain) == m.opt.Params.Max && (j.piece.Hole || isZero(plain)) {
 			j.id = m.zero
 			continue
 		}
-		b.plains, b.wants = append(b.plains, *j.plain), append(b.wants, j)
+		b.plains, b.wants = append(b.plains, plain), append(b.wants, j)
 	}
 	b.ids = append(b.ids[:0], make([]chunker.ID, len(b.wants))...)
 	m.opt.Digest.Sums(b.ids, b.plains)
@@ -281,7 +301,8 @@ func (m *maker) work(ctx context.Context) error {
 		if err := m.keep(ctx, j); err != nil {
 			return err
 		}
-		m.opt.Progress.Add(int64(j.size))
+		m.opt.Progress.Add(int64(len(j.piece.Plain)) * int64(j.piece.Times))
+		m.reused.Add(int64(j.piece.Times) - 1)
 		close(j.done)
 		m.drop(j)
 	}
@@ -327,7 +348,7 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 
 // see puts the chunk into the store unless it is there.
 func (m *maker) see(ctx context.Context, j *makeJob) error {
-	there, err := m.there(ctx, store.Want{ID: j.id, Size: j.size, Digest: m.opt.Digest})
+	there, err := m.there(ctx, store.Want{ID: j.id, Size: len(j.piece.Plain), Digest: m.opt.Digest})
 	if err != nil {
 		return err
 	}
@@ -336,7 +357,7 @@ func (m *maker) see(ctx context.Context, j *makeJob) error {
 		return nil
 	}
 	m.stored.Add(1)
-	c := store.NewChunk(j.id, m.opt.Digest, *j.plain, nil)
+	c := store.NewChunk(j.id, m.opt.Digest, j.piece.Plain, nil)
 	defer c.Release()
 	return m.dst.Put(ctx, c)
 }
@@ -357,11 +378,11 @@ func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
 	return err == nil, err
 }
 
-// drop gives the buffer back when its last reader is done.
+// drop gives the bytes back when their last reader is done.
 func (m *maker) drop(j *makeJob) {
 	if j.holder.Add(-1) == 0 {
-		m.weight.Release(int64(j.size))
-		m.buffers.put(j.plain)
+		m.weight.Release(int64(len(j.piece.Plain)))
+		j.piece.Release()
 	}
 }
 
@@ -378,6 +399,20 @@ func (r contextReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.r.Read(p)
 	if err != nil && err != io.EOF {
+		err = fmt.Errorf("image: reading the source: %w", err)
+	}
+	return n, err
+}
+
+// A sparseReader is one that knows of holes.
+type sparseReader struct {
+	contextReader
+	holes chunker.Sparse
+}
+
+func (r sparseReader) Hole() (int64, error) {
+	n, err := r.holes.Hole()
+	if err != nil {
 		err = fmt.Errorf("image: reading the source: %w", err)
 	}
 	return n, err

@@ -7,14 +7,16 @@ import (
 	"os"
 )
 
-// A Source is an opened file, block device or pipe that an image is made of.
+// A Source is an opened file, block device or pipe that an image is made of. It is read by one
+// goroutine, and knows of the holes of a file (chunker.Sparse).
 type Source struct {
-	io.Reader
-	Size int64       // bytes that Reader will give; -1: unknown, a pipe
+	Size int64       // bytes that Read will give, from where it begins; -1: unknown, a pipe
 	Mode fs.FileMode // type and permissions of what was opened
 	Cut  string      // the file system at whose end it was cut; ""
 
-	file *os.File
+	file  *os.File
+	limit int64 // bytes left to be read of what is cut; -1: there is no limit
+	holes holes
 }
 
 // SourceOptions says more about a Source. The zero value is casync's rule.
@@ -48,15 +50,16 @@ func NewSource(f *os.File, opt SourceOptions) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{Reader: f, Size: -1, Mode: st.Mode(), file: f}
+	s := &Source{Size: -1, Mode: st.Mode(), file: f, limit: -1}
 	switch {
 	case st.IsDir():
 		return nil, fmt.Errorf("image: %s: is a directory, not a file, block device or pipe", f.Name())
 	case st.Mode().IsRegular() && opt.FileSystem, isBlockDevice(st.Mode()):
-		return s, s.measure(opt)
+		return s, s.measure(opt, st)
 	case st.Mode().IsRegular():
 		at, err := f.Seek(0, io.SeekCurrent)
 		s.Size = max(st.Size()-at, 0)
+		s.holes = holesOf(f, st, at, st.Size())
 		return s, err
 	case opt.FileSystem:
 		return nil, fmt.Errorf("image: %s: what is neither a file nor a block device cannot be looked at before it is read", f.Name())
@@ -69,7 +72,7 @@ func isBlockDevice(m fs.FileMode) bool {
 }
 
 // measure finds the size of a file or block device, and of the file system in it.
-func (s *Source) measure(opt SourceOptions) error {
+func (s *Source) measure(opt SourceOptions, st fs.FileInfo) error {
 	at, err := s.file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
@@ -91,8 +94,57 @@ func (s *Source) measure(opt SourceOptions) error {
 		end, s.Cut = size, name
 	}
 	s.Size = max(end-at, 0)
-	s.Reader = io.LimitReader(s.file, s.Size)
+	s.limit = s.Size
+	s.holes = holesOf(s.file, st, at, end)
 	return nil
+}
+
+// Read reads what is before the next hole, and not beyond where the source was cut.
+func (s *Source) Read(p []byte) (int, error) {
+	if s.limit == 0 {
+		return 0, io.EOF
+	}
+	if s.limit > 0 {
+		p = p[:min(int64(len(p)), s.limit)]
+	}
+	n, err := s.file.Read(s.holes.before(p))
+	s.passed(int64(n))
+	return n, err
+}
+
+// Hole passes the hole that comes next, and returns how long it is.
+func (s *Source) Hole() (int64, error) {
+	n, err := s.holes.next()
+	s.passed(n)
+	return n, err
+}
+
+// Skip passes over n bytes, those of a file without reading them. It is an error that there
+// are fewer.
+func (s *Source) Skip(n int64) error {
+	if n > s.Size && s.Size >= 0 {
+		return fmt.Errorf("image: %s: %d is behind the end, at %d", s.file.Name(), n, s.Size)
+	}
+	if s.Size >= 0 {
+		if _, err := s.file.Seek(n, io.SeekCurrent); err != nil {
+			return err
+		}
+		s.Size -= n
+		s.passed(n)
+		return nil
+	}
+	at, err := io.CopyN(io.Discard, s, n)
+	if err == io.EOF {
+		err = fmt.Errorf("image: %s: %d is behind the end, at %d", s.file.Name(), n, at)
+	}
+	return err
+}
+
+func (s *Source) passed(n int64) {
+	s.holes.at += n
+	if s.limit > 0 {
+		s.limit -= n
+	}
 }
 
 // Close closes the file, which also ends a read that waits for a pipe.

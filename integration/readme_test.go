@@ -107,6 +107,9 @@ var promises = []promise{
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
 	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
 	{"caravel make tree.catar tree", makeArchiveAsTyped},
+	{"caravel make tree.caidx rootfs.tar.gz", makeOfTarAsTyped},
+	{"caravel make --platform=linux/arm64 tree.caidx oci:layout:latest", makeOfContainerAsTyped},
+	{"caravel untar http://host/tree.caidx - | tar -C copy -x", untarAsTyped},
 	{"caravel mount --daemon --supervise http://host/tree.caidx /mnt", mountDaemonAsTyped},
 	{"caravel mount -o noexec,umask=027,uid=backup http://host/tree.caidx /mnt", mountWordsAsTyped},
 	{"caravel mount --subtree=etc --uid-shift=100000 http://host/tree.caidx /mnt", mountPartAsTyped},
@@ -404,6 +407,39 @@ func makeArchiveAsTyped(t *testing.T, r *readmeReader, line string) {
 	if got := must(t, caravel, "digest", filepath.Join(r.home, "tree.catar")); got != r.tree {
 		t.Errorf("%q is not what make printed, %q", got, r.tree)
 	}
+}
+
+func makeOfTarAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "tar", "gzip")
+	dir := t.TempDir()
+	must(t, "tar", "-C", filepath.Join(r.home, "tree"), "--format=pax", "-czf", filepath.Join(dir, "rootfs.tar.gz"), ".")
+	if got := r.typed(t, dir, line); got != r.tree {
+		t.Errorf("%q is not the digest of the tree, %q", got, r.tree)
+	}
+}
+
+func makeOfContainerAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "umoci")
+	dir := t.TempDir()
+	image := filepath.Join(dir, "layout:latest")
+	must(t, "umoci", "init", "--layout", filepath.Join(dir, "layout"))
+	must(t, "umoci", "new", "--image", image)
+	must(t, "umoci", "config", "--os=linux", "--architecture=arm64", "--image", image)
+	must(t, "umoci", "insert", "--rootless", "--image", image, filepath.Join(r.home, "tree"), "/tree")
+	r.typed(t, dir, line)
+	if got := must(t, caravel, "list", filepath.Join(dir, "tree.caidx")); strings.Count(got, "\n") != 9 || !strings.Contains(got, " tree/etc/ssh/keys/a\n") {
+		t.Errorf("holds\n%s", got)
+	}
+}
+
+func untarAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "tar")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "copy"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.typed(t, dir, line)
+	r.sameTree(t, filepath.Join(dir, "copy"), "", feature.Unix)
 }
 
 func mountAsTyped(t *testing.T, r *readmeReader, line string) {

@@ -45,7 +45,7 @@ func TestAddNamed(t *testing.T) {
 		"with:colon":             "",
 		"alone.caibx:disk":       "",
 		"tree.caidx":             "",
-		"tree.caidx:tree/f":      "seed: ", // no index of that file
+		"tree.caidx:tree/f":      "tree.caidx: index: offset 0",
 		"alone.caibx":            "its data is not beside it; name that, too",
 		"broken.caibx":           "broken.caibx: index: offset",
 		"alone.caibx:elsewhere":  "no such file",

@@ -243,7 +243,6 @@ func (s *scan) skip(data extents.List, off, stop int64) int64 {
 func (s *scan) scanStream(ctx context.Context, r io.Reader, passed func(b []byte) error) error {
 	type window struct {
 		b      []byte
-		n      int // bytes in it
 		off    int64
 		plains [][]byte
 	}

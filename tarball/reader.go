@@ -217,7 +217,7 @@ func (r *Reader) inherit(h *tar.Header) error {
 // kind sets what says what the node is; the text is why there is none.
 func (m *Member) kind(h *tar.Header) (refused string) {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // of old streams
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		m.Mode, m.Size = catar.ModeRegular, h.Size
 	case tar.TypeLink:
 		m.Mode, m.Hard = catar.ModeRegular, h.Linkname

@@ -31,6 +31,7 @@ type dir struct {
 	mode    uint32              // of an existing one that had to be opened up
 	opened  bool                // it had to
 	left    map[string]struct{} // what was in it before and was not named since
+	long    []string            // long files that former runs did not complete
 
 	users atomic.Int32 // the decoder, nodes being made, directories in it
 	lock  sync.Once    // see claim
@@ -233,6 +234,7 @@ func (r *run) release(d *dir) {
 // finish removes from d what the archive has not, and gives d its metadata:
 // whatever was done in it would have changed its time.
 func (r *run) finish(d *dir) error {
+	r.sweepLong(d)
 	if err := r.tidy(d); err != nil {
 		return err
 	}

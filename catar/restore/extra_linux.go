@@ -58,10 +58,14 @@ func (r *run) inventory(d *dir) error {
 	if err != nil {
 		return err
 	}
+	swept := false
 	for _, n := range names {
-		if isPart(n.name) {
+		switch {
+		case hasForm(n.name, longSuffix):
+			d.long = append(d.long, n.name)
+		case !swept && isPart(n.name):
 			sweep(d.fd, names)
-			break
+			swept = true
 		}
 	}
 	if r.opt.Delete != DeleteExtra || d.foreign {

@@ -19,6 +19,7 @@ type job struct {
 	in    *dir
 	name  string
 	at    int64 // where in the archive
+	body  int64 // where its payload is
 	entry catar.Entry
 
 	whole  *[]byte      // payload of a short file; nil: none
@@ -31,7 +32,7 @@ type job struct {
 
 func (r *run) newJob(in *dir, n *catar.Node, name string) *job {
 	in.users.Add(1)
-	j := &job{in: in, name: name, at: n.Start, entry: r.keep(&n.Entry)}
+	j := &job{in: in, name: name, at: n.Start, body: n.Body, entry: r.keep(&n.Entry)}
 	if j.entry.IsRegular() {
 		j.sum = r.identity(&j.entry)
 	}

@@ -34,7 +34,7 @@ func (r *run) file(j *job) error {
 			return r.keepFile(j, old)
 		}
 	}
-	p, err := r.newFile(j.in)
+	p, err := r.newFile(j)
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,12 @@ func (r *run) complete(p *part, j *job, old *former) error {
 	if err := r.excuse(j.in, j.name, r.set.Prepare(p.fd, &j.entry)); err != nil {
 		return err
 	}
-	if err := r.content(p.fd, j, old); err != nil {
+	if err := r.content(p, j, old); err != nil {
 		return err
 	}
 	if r.link(j) {
 		r.linked.Add(1)
+		p.long = false
 		return nil
 	}
 	if err := r.excuse(j.in, j.name, r.set.Set(p.fd, &j.entry)); err != nil {
@@ -105,8 +106,14 @@ func (r *run) publishSealed(p *part, j *job) error {
 }
 
 // content writes the payload.
-func (r *run) content(fd int, j *job, old *former) (err error) {
-	w := writer{fd: fd, fill: r.opt.Fill, early: !r.opt.NoSync}
+func (r *run) content(p *part, j *job, old *former) (err error) {
+	w := writer{fd: p.fd, fill: r.opt.Fill, early: !r.opt.NoSync}
+	if p.had > 0 {
+		w.shared = []extent{{0, p.had}}
+	} else {
+		w.shared = r.share(p.fd, j, old)
+		defer func() { r.shared.Add(w.kept) }()
+	}
 	if j.whole != nil {
 		j.digest(*j.whole)
 		err = w.write(*j.whole)
@@ -129,7 +136,7 @@ func (r *run) content(fd int, j *job, old *former) (err error) {
 	case j.blocks != nil && j.cut:
 		return errCut
 	}
-	return w.end()
+	return w.end(p.had)
 }
 
 // errCut says that the decoder gave up, which says why.

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"caravel/feature"
@@ -50,6 +51,11 @@ type Options struct {
 	// Shift, if set, says which number here an archive's user or group has; names say
 	// nothing then.
 	Shift func(id uint32) uint32
+
+	// Share, if set, calls use for files in which the n bytes at off of the archive lie, or
+	// parts of them (the size bytes at start are those at at of the file), until it returns
+	// false: then blocks of theirs are shared where the file system can. They are compared.
+	Share func(off, n int64, use func(file *os.File, at, start, size int64) bool)
 
 	// Refused, if set, is told of what may not or cannot be set here of a node, and which
 	// nodes cannot be made; the restore goes on. nil: the first such thing ends it.
@@ -103,4 +109,5 @@ type Stats struct {
 	Deleted int64
 	Kept    int64 // entries that are no directories and were there as they should be
 	Linked  int64 // files that are another name of an equal one
+	Shared  int64 // bytes in blocks that are those of another file, too
 }

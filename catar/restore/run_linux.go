@@ -128,7 +128,7 @@ type run struct {
 	pool    pool
 	mounts  map[uint64]int // descriptors on what is to be synced, by device
 
-	entries, bytes, deleted, kept, linked atomic.Int64
+	entries, bytes, deleted, kept, linked, shared atomic.Int64
 
 	offset int64 // of the decoder, as far as Progress knows
 
@@ -136,6 +136,8 @@ type run struct {
 	at     int64      // where in the archive the first failure was
 	err    error
 	failed atomic.Bool
+
+	noShare atomic.Bool // files cannot share blocks here
 
 	telling sync.Mutex // one call of Options.Refused at a time
 }
@@ -214,7 +216,7 @@ func (r *run) restore() (Stats, error) {
 func (r *run) stats() Stats {
 	return Stats{
 		Entries: r.entries.Load(), Bytes: r.bytes.Load(), Deleted: r.deleted.Load(),
-		Kept: r.kept.Load(), Linked: r.linked.Load(),
+		Kept: r.kept.Load(), Linked: r.linked.Load(), Shared: r.shared.Load(),
 	}
 }
 

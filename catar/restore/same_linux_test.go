@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -251,4 +252,60 @@ func entries(t testing.TB, packed []byte) func(yield func(*catar.Node) bool) {
 			}
 		}
 	}
+}
+
+// TestResumesLong: what a run has written of a long file is there for the next one, and what
+// is wrong in it is not.
+func TestResumesLong(t *testing.T) {
+	whole := strings.Repeat(long(4), 5)
+	packed := archive(t, plain, node{name: "f", body: whole}, node{name: "g", body: "x"})
+	for name, spoil := range map[string]func(part string) error{
+		"nothing":   func(string) error { return nil },
+		"a byte":    func(part string) error { return patch(part, 4<<20, "\x00\x01\x02") },
+		"longer":    func(part string) error { return os.Truncate(part, 20<<20) },
+		"removed":   os.Remove,
+		"a link":    func(part string) error { return errors.Join(os.Remove(part), os.Symlink("../outside", part)) },
+		"two names": func(part string) error { return os.Link(part, filepath.Dir(part)+"/../other") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(dir+"/outside", []byte("mine"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			dst := filepath.Join(dir, "dst")
+			_, err := extract(t, packed[:9<<20], dst, restore.Options{})
+			wants(t, err, "truncated")
+			found := parts(t, dst)
+			if len(found) != 1 {
+				t.Fatalf("left behind: %q", found)
+			}
+			was := inode(t, found[0])
+			if err := spoil(found[0]); err != nil {
+				t.Fatal(err)
+			}
+			mustExtract(t, packed, dst, restore.Options{})
+			holds(t, dst+"/f", whole)
+			holds(t, dst+"/g", "x")
+			holds(t, dir+"/outside", "mine")
+			resumed := name == "nothing" || name == "a byte" || name == "longer"
+			if resumed && inode(t, dst+"/f") != was {
+				t.Error("it is another file")
+			}
+			if found := parts(t, dst); found != nil {
+				t.Errorf("left behind: %q", found)
+			}
+			fresh := filepath.Join(dir, "fresh")
+			mustExtract(t, packed, fresh, restore.Options{})
+			alike(t, fresh, dst, plain)
+		})
+	}
+}
+
+func patch(path string, at int64, b string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(b), at)
+	return errors.Join(err, f.Close())
 }

@@ -29,6 +29,8 @@ func commands() []*cli.Command {
 		digestCommand(),
 		catCommand(),
 		diffCommand(),
+		tarCommand(),
+		untarCommand(),
 		cacheCommand(),
 		copyCommand(),
 		chopCommand(),

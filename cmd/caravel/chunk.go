@@ -3,10 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -94,10 +91,10 @@ func (o chunkOptions) cut(ctx context.Context, std streams, in string, shown *pr
 		return nil, err
 	}
 	defer src.Close()
-	if err := skip(src, o.start); err != nil {
-		return nil, fmt.Errorf("%s: %w", in, err)
+	if err := src.Skip(o.start); err != nil {
+		return nil, err
 	}
-	shown.Total(max(src.Size-o.start, 0))
+	shown.Total(max(src.Size, 0))
 	made, err := image.Make(ctx, src, nil, image.MakeOptions{
 		Params:   o.params,
 		Digest:   o.digest,
@@ -109,20 +106,4 @@ func (o chunkOptions) cut(ctx context.Context, std streams, in string, shown *pr
 		return nil, err
 	}
 	return made.Index, nil
-}
-
-// skip goes to a place in a source: at once in a file, elsewhere by reading.
-func skip(src *image.Source, n int64) error {
-	if n > src.Size && src.Size >= 0 {
-		return fmt.Errorf("%d is behind the end, at %d", n, src.Size)
-	}
-	if f, ok := src.Reader.(*os.File); ok && src.Mode.IsRegular() {
-		_, err := f.Seek(n, io.SeekCurrent)
-		return err
-	}
-	at, err := io.CopyN(io.Discard, src, n)
-	if errors.Is(err, io.EOF) {
-		err = fmt.Errorf("%d is behind the end, at %d", n, at)
-	}
-	return err
 }

@@ -19,7 +19,11 @@ type makeOptions struct {
 	stores        []string
 	noStore       bool
 	noTree        bool
+	noDigest      bool
 	fsSize        bool
+	input         string // disk or tar, which IN has to be; "": what it is
+	platform      string // of a container's image; "": not said
+	bestEffort    bool   // leave out of a tar stream what an archive cannot keep
 	params        chunker.Params
 	form          store.Form
 	formSaid      bool
@@ -46,7 +50,11 @@ func makeCommand() *cli.Command {
 		ArgsUsage: "[IMAGE [FROM]]",
 		Description: `Makes of a directory a .caidx, whose chunks go into a store, or a .catar, which
 holds everything; of a .catar, too, a .caidx; of a disk image (a file, a block
-device, a pipe, "-" for standard input) a .caibx. The store is default.castr
+device, a pipe, "-" for standard input) a .caibx. A tree may also come as a tar
+stream, also packed with gzip, zstd, xz or bzip2, in any order, and as a container's
+image on this disk: oci:DIR:TAG, where DIR is an OCI image layout, or a tar of it or of
+docker save. What is in there that an archive cannot keep is listed, and nothing is
+made, unless with --best-effort. The store is default.castr
 beside the index if none is named. IMAGE may be "-" for standard output: a .catar
 of a directory, else a .caibx. If nothing is named, trees are made of the current
 directory, and the rest of standard input. A block device ends where the ext2 to
@@ -54,7 +62,8 @@ ext4, squashfs or Android boot image on it does. Beside a .caidx comes a sidecar
 .caidx.tree, so that the tree can be looked through before its chunks are there;
 caravel tree writes one later. With --encryption chunks are encrypted and the
 index is not; a sidecar, which is not either, is only written with --no-tree=no.
-Prints the digest.
+Prints the digest of the whole, unless --no-digest is there: it is the one work that
+cannot be shared among cores, and also has every zero of a hole hashed.
 
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
@@ -71,6 +80,8 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
+			"caravel make tree.caidx rootfs.tar.xz",
+			"caravel make --platform=linux/arm64 tree.caidx oci:layout:latest",
 			"# what the index would be, without storing anything",
 			"caravel make --no-store - disk.img | sha256sum",
 		),
@@ -79,8 +90,11 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-store", "write the index only, and of a tree its sidecar", &opt.noStore),
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
+			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
+			&cli.StringFlag{Name: "platform", Usage: "take the container's image for `OS/ARCH`, or OS/ARCH/VARIANT", DefaultText: "this machine's, or the only one", Destination: &opt.platform},
+			bestEffortFlag(&opt.bestEffort),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core, or 64 into a store behind a network", Value: workersValue(&opt.workers)},
@@ -136,10 +150,12 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		k = blobIndex
 	case k == blobIndex && isFolder:
 		return "", "", fmt.Errorf("%s: is a directory, of which a .caidx or a .catar is made", in)
-	case k == archiveKind && !isFolder && (in == "-" || err == nil):
-		return "", "", usagef("%s: a .catar is made of a directory", in)
 	}
 	switch {
+	case k == blobIndex && containerRef(in) != "":
+		return "", "", usagef("%s: of a container's image a .caidx or a .catar is made", in)
+	case o.platform != "" && containerRef(in) == "":
+		return "", "", usagef("--platform is for containers' images, which begin with oci:")
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
 	case len(o.stores) > 1:

@@ -53,10 +53,8 @@ func (m *maker) run(ctx context.Context) error {
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)
-	case m.kind == archiveIndex && (statErr != nil || !st.IsDir()):
-		made, err = m.fromArchive(ctx)
-	case statErr != nil:
-		err = statErr
+	case statErr != nil || !st.IsDir():
+		made, err = m.fromStream(ctx)
 	default:
 		made, err = m.fromFolder(ctx, st.Mode())
 	}
@@ -124,6 +122,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 		Flags:         f,
 		Workers:       m.atOnce(),
 		CheckExisting: m.checkExisting,
+		NoDigest:      m.noDigest,
 		Progress:      m.shown.Counter(),
 	})
 	if err != nil {
@@ -213,7 +212,7 @@ func outputMode(source fs.FileMode) fs.FileMode {
 
 // A result is what make prints.
 type result struct {
-	Digest chunker.ID `json:"digest"`
+	Digest chunker.ID `json:"digest,omitzero"` // not with --no-digest
 	Size   int64      `json:"size"`
 
 	*chunked        // of an index
@@ -237,6 +236,9 @@ func resultOf(made *image.Made) result {
 
 // print prints what casync's make prints, the digest, or more as JSON.
 func (r result) print(w io.Writer, asJSON bool) error {
+	if !asJSON && r.Digest == (chunker.ID{}) {
+		return nil
+	}
 	if !asJSON {
 		_, err := fmt.Fprintln(w, r.Digest)
 		return err
