@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -182,25 +181,7 @@ func (e *extraction) toTar(ctx context.Context, k kind) (got tarball.Written, er
 	if e.out == "-" {
 		err = write(e.std.out)
 	} else {
-		err = putWritten(ctx, e.out, write, local.Options{Mode: 0o666, Sync: !e.noSync})
+		err = putPrinted(ctx, e.out, local.Options{Mode: 0o666, Sync: !e.noSync}, write)
 	}
 	return got, err
-}
-
-// putWritten puts what write writes into a file, as putFile does.
-func putWritten(ctx context.Context, path string, write func(io.Writer) error, opt local.Options) error {
-	r, w := io.Pipe()
-	var writing sync.WaitGroup
-	var source error
-	writing.Go(func() {
-		source = write(w)
-		w.CloseWithError(source)
-	})
-	err := putFile(ctx, path, r, opt)
-	r.CloseWithError(err)
-	writing.Wait()
-	if err != nil && source != nil && errors.Is(err, source) {
-		return source // it is not the file's fault
-	}
-	return err
 }
