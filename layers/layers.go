@@ -125,7 +125,7 @@ func (t *Tree) Add(ctx context.Context, r *tarball.Reader) error {
 // Close gives back what the tree has. Streams of it are closed first.
 func (t *Tree) Close() error { return t.spool.Close() }
 
-// refused is why a member is not taken.
+// Why a member is not taken.
 var (
 	errDots     = errors.New("has .. in its name, and is not taken")
 	errLeads    = errors.New("lies behind a symbolic link that leads out of the tree")
@@ -289,17 +289,18 @@ func (t *Tree) linkChain(name string) {
 	}
 	for _, name := range chain {
 		delete(t.pending, name)
-		if err := t.linkUnless(err, name, n); err != nil {
-			t.Lost.Add(name, "%v", err)
+		failed := err
+		if failed == nil {
+			failed = t.linkTo(name, n)
+		}
+		if failed != nil {
+			t.Lost.Add(name, "%v", failed)
 		}
 	}
 }
 
-// linkUnless makes name a name of n, unless there is an error that says why not.
-func (t *Tree) linkUnless(err error, name string, n *node) error {
-	if err != nil {
-		return err
-	}
+// linkTo makes name a name of n.
+func (t *Tree) linkTo(name string, n *node) error {
 	names := strings.Split(name, "/")
 	dir, err := t.walk(names[:len(names)-1], true)
 	if err != nil {
