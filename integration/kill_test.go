@@ -81,7 +81,7 @@ func after(d time.Duration) <-chan struct{} {
 func TestKillMake(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	recipe{seed: 9, size: 2 << 20, kind: "random"}.write(t, path("image"))
+	recipe{seed: 9, size: 1 << 20, kind: "random"}.write(t, path("image"))
 	began := time.Now()
 	must(t, caravel, "make", "--chunk-size=4K", "--store="+path("st.castr"), path("want.caibx"), path("image"))
 	whole := time.Since(began)
