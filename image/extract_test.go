@@ -147,7 +147,7 @@ func TestExtractContinues(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, path, data)
-		if got.Kept == 0 || got.Kept+got.Fetched+got.Holes != int64(len(data)) {
+		if got.Kept.Bytes == 0 || got.Kept.Bytes+got.Fetched.Bytes+got.Repeated.Bytes+got.Holes.Bytes != int64(len(data)) {
 			t.Errorf("damage %v: %+v of %d", damage, got, len(data))
 		}
 		if left := leftovers(t, path); len(left) > 0 {

@@ -10,7 +10,7 @@ import (
 // A Source is an opened file, block device or pipe that an image is made of. It is read by one
 // goroutine, and knows of the holes of a file (chunker.Sparse).
 type Source struct {
-	Size int64       // bytes that Reader will give; -1: unknown, a pipe
+	Size int64       // bytes that Read will give, from where it begins; -1: unknown, a pipe
 	Mode fs.FileMode // type and permissions of what was opened
 	Cut  string      // the file system at whose end it was cut; ""
 
@@ -117,6 +117,27 @@ func (s *Source) Hole() (int64, error) {
 	n, err := s.holes.next()
 	s.passed(n)
 	return n, err
+}
+
+// Skip passes over n bytes, those of a file without reading them. It is an error that there
+// are fewer.
+func (s *Source) Skip(n int64) error {
+	if n > s.Size && s.Size >= 0 {
+		return fmt.Errorf("image: %s: %d is behind the end, at %d", s.file.Name(), n, s.Size)
+	}
+	if s.Size >= 0 {
+		if _, err := s.file.Seek(n, io.SeekCurrent); err != nil {
+			return err
+		}
+		s.Size -= n
+		s.passed(n)
+		return nil
+	}
+	at, err := io.CopyN(io.Discard, s, n)
+	if err == io.EOF {
+		err = fmt.Errorf("image: %s: %d is behind the end, at %d", s.file.Name(), n, at)
+	}
+	return err
 }
 
 func (s *Source) passed(n int64) {

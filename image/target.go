@@ -5,14 +5,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 	"syscall"
 
 	"caravel/index"
+	"caravel/internal/extents"
 )
 
 // A target is what Extract writes to.
@@ -24,14 +25,13 @@ type target struct {
 	size       int64
 	sequential bool // takes bytes in order only
 	fill       bool // holes are written as zeros
+	dry        bool // nothing is written
 	device     bool
-	published  bool     // has its final name
-	data       []extent // where the file may hold something other than zeros, ascending
-	buffers    *buffers
+	published  bool         // has its final name
+	data       extents.List // where the file may hold something other than zeros
+	block      int64        // of the file system: what can be shared begins and ends at multiples of it
+	clones     bool         // blocks can be shared
 }
-
-// An extent is the bytes [start, end) of a file.
-type extent struct{ start, end int64 }
 
 func openTarget(path string, x *index.Index, opt ExtractOptions) (*target, error) {
 	old, err := os.Stat(path)
@@ -44,26 +44,28 @@ func openTarget(path string, x *index.Index, opt ExtractOptions) (*target, error
 			return nil, err
 		}
 	}
-	t := &target{path: path, old: old, size: x.Size(), fill: opt.Fill, buffers: newBuffers(x.Params.Max)}
+	t := &target{path: path, old: old, size: x.Size(), fill: opt.Fill, dry: opt.DryRun}
 	switch {
-	case t.old == nil && opt.InPlace:
-		return t, t.openInPlace(os.O_CREATE)
+	case t.old == nil && opt.InPlace && !t.dry:
+		return t, t.openInPlace(os.O_CREATE, opt)
 	case t.old == nil:
-		return t, t.openPart(x)
+		return t, t.openPart(x, opt)
 	case t.old.IsDir():
 		return nil, fmt.Errorf("image: %s: is a directory; name the file that the image shall become", path)
 	case isStream(t.old):
 		t.sequential = true
-		t.file, err = os.OpenFile(path, os.O_WRONLY, 0)
+		if !t.dry {
+			t.file, err = os.OpenFile(path, os.O_WRONLY, 0)
+		}
 		return t, err
 	case isBlockDevice(t.old.Mode()):
 		return t, t.openDevice()
 	case !t.old.Mode().IsRegular():
 		return nil, fmt.Errorf("image: %s: %v is nothing that an image can be written to", path, t.old.Mode().Type())
 	case opt.InPlace:
-		return t, t.openInPlace(0)
+		return t, t.openInPlace(0, opt)
 	}
-	return t, t.openPart(x)
+	return t, t.openPart(x, opt)
 }
 
 // resolve follows symbolic links, also one whose target is not there yet.
@@ -84,11 +86,15 @@ func resolve(path string) (string, error) {
 // openDevice opens a block device, which is never replaced by a file and not
 // touched if the image does not fit.
 func (t *target) openDevice() error {
-	f, err := os.OpenFile(t.path, os.O_RDWR|openExclusive, 0)
+	how := os.O_RDWR | openExclusive
+	if t.dry {
+		how = os.O_RDONLY
+	}
+	f, err := os.OpenFile(t.path, how, 0)
 	if err != nil {
 		return err
 	}
-	size, err := f.Seek(0, 2)
+	size, err := f.Seek(0, io.SeekEnd)
 	if err == nil && size < t.size {
 		err = fmt.Errorf("image: %s: the device has %d bytes, the image %d", t.path, size, t.size)
 	}
@@ -97,21 +103,25 @@ func (t *target) openDevice() error {
 		return err
 	}
 	t.file, t.device = f, true
-	t.data = []extent{{0, t.size}}
+	t.data = extents.List{{Start: 0, End: t.size}}
 	return nil
 }
 
-func (t *target) openInPlace(create int) error {
-	f, err := os.OpenFile(t.path, os.O_RDWR|create, 0o666)
+func (t *target) openInPlace(create int, opt ExtractOptions) error {
+	how := os.O_RDWR | create
+	if t.dry {
+		how = os.O_RDONLY
+	}
+	f, err := os.OpenFile(t.path, how, 0o666)
 	if err != nil {
 		return err
 	}
-	return t.use(f)
+	return t.use(f, opt)
 }
 
 // openPart opens the file that becomes the target. Its name says which image
 // it belongs to, so the next run continues it if this one is interrupted.
-func (t *target) openPart(x *index.Index) error {
+func (t *target) openPart(x *index.Index, opt ExtractOptions) error {
 	mode := fs.FileMode(0o666)
 	if t.old != nil {
 		mode = 0o600 // until it is complete
@@ -125,6 +135,16 @@ func (t *target) openPart(x *index.Index) error {
 		return err
 	}
 	t.part = prefix + hex.EncodeToString(h.Sum(nil)[:8]) + partSuffix
+	if t.dry {
+		if st, err := os.Lstat(t.part); err != nil || !st.Mode().IsRegular() {
+			return nil // nothing is done yet
+		}
+		f, err := os.Open(t.part)
+		if err != nil {
+			return err
+		}
+		return t.use(f, opt)
+	}
 	f, err := openLocked(t.part, mode)
 	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
 		return &fs.PathError{Op: "create", Path: t.path, Err: failed.Err} // the name that the user knows
@@ -140,7 +160,7 @@ func (t *target) openPart(x *index.Index) error {
 		}
 	}
 	t.removeStale(prefix)
-	err = t.use(f)
+	err = t.use(f, opt)
 	if isDiskFull(err) {
 		os.Remove(t.part) // it will not be continued here
 	}
@@ -181,33 +201,38 @@ func (t *target) removeStale(prefix string) {
 	}
 }
 
-// use takes f as the file to write: what it holds already is taken note of, and
-// its size is made the image's.
-func (t *target) use(f *os.File) error {
+// use takes f as the file to write: what it holds already is taken note of. It gets the
+// image's size at the end, as until then all of it is a seed.
+func (t *target) use(f *os.File, opt ExtractOptions) error {
 	st, err := f.Stat()
 	if err == nil {
-		t.data, err = dataExtents(f, min(st.Size(), t.size))
-	}
-	if err == nil && st.Size() != t.size {
-		err = f.Truncate(t.size)
+		t.data, err = extents.Of(f, min(st.Size(), t.size))
 	}
 	if err != nil {
 		f.Close()
 		return err
 	}
 	t.file = f
+	t.block = blockSize(f)
+	t.clones = t.block > 0 && !t.fill && !t.dry && !opt.NoReflink && canClone(f, t.block)
 	return nil
 }
 
 // mayHold reports whether the file held anything in [start, end) when it was
 // opened; if not, it reads as zeros.
-func (t *target) mayHold(start, end int64) bool {
-	i := sort.Search(len(t.data), func(i int) bool { return t.data[i].end > start })
-	return i < len(t.data) && t.data[i].start < end
-}
+func (t *target) mayHold(start, end int64) bool { return t.data.Touches(start, end) }
+
+// ReadAt reads what is there.
+func (t *target) ReadAt(p []byte, off int64) (int, error) { return t.file.ReadAt(p, off) }
+
+// Use is an origin's.
+func (t *target) Use(off, _ int64, f func(*os.File, int64) error) error { return f(t.file, off) }
 
 // clear makes n bytes at off read as zeros.
 func (t *target) clear(off, n int64) error {
+	if t.dry {
+		return nil
+	}
 	held := t.mayHold(off, off+n)
 	if !held && !t.fill {
 		return nil
@@ -280,8 +305,20 @@ func leadingData(b []byte, off int64) (data, hole int) {
 	return len(b), 0
 }
 
+// close ends a run that has written nothing.
+func (t *target) close() {
+	if t.file != nil {
+		t.file.Close()
+	}
+}
+
 // commit gives the complete file its name. sync: not before it is on disk.
 func (t *target) commit(sync bool) error {
+	if !t.device {
+		if err := t.file.Truncate(t.size); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+	}
 	if t.part != "" && t.old != nil {
 		if err := t.file.Chmod(t.old.Mode()); err != nil {
 			return fmt.Errorf("image: %w", err)

@@ -9,11 +9,11 @@ import (
 
 const openExclusive = 0
 
-func dataExtents(_ *os.File, size int64) ([]extent, error) {
-	if size == 0 {
-		return nil, nil
-	}
-	return []extent{{0, size}}, nil
-}
-
 func punch(*os.File, int64, int64) error { return errors.ErrUnsupported }
+
+// blockSize is not known here.
+func blockSize(*os.File) int64 { return 0 }
+
+func canClone(*os.File, int64) bool { return false }
+
+func clone(*os.File, int64, *os.File, int64, int64) error { return errors.ErrUnsupported }

@@ -231,6 +231,36 @@ func TestEncryptedTreeHasNoSidecar(t *testing.T) {
 	}
 }
 
+// TestSidecarOfAnEncryptedPlace is left out, too, where only the configuration says that
+// the chunks are encrypted: by make, and by copy.
+func TestSidecarOfAnEncryptedPlace(t *testing.T) {
+	dir, conf := t.TempDir(), filepath.Join(t.TempDir(), "config.json")
+	secret, clear := filepath.Join(dir, "secret.castr"), filepath.Join(dir, "clear.castr")
+	writeConfig(t, conf, map[string]any{secret: map[string]any{"encryption": true, "encryption-key": secretKey}})
+	p := packTree(t, caravel, smallFiles(t))
+	for _, tt := range []struct {
+		name string
+		args []string
+		want bool
+	}{
+		{"made", []string{"make", "--store", secret}, false},
+		{"made-wanted", []string{"make", "--no-tree=no", "--store", secret}, true},
+		{"made-clear", []string{"make", "--store", clear}, true},
+		{"copied", []string{"copy", "--target-store", secret, p.index}, false},
+		{"copied-clear", []string{"copy", "--target-store", clear, p.index}, true},
+	} {
+		out := filepath.Join(dir, tt.name+".caidx")
+		args := append(append(tt.args[:1:1], "--config", conf), tt.args[1:]...)
+		if args = append(args, out); tt.args[0] == "make" {
+			args = append(args, p.source)
+		}
+		must(t, caravel, args...)
+		if _, err := os.Stat(out + ".tree"); (err == nil) != tt.want {
+			t.Errorf("%s: sidecar: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+}
+
 // encryptedServer is a chunk-server whose clients have its key.
 func encryptedServer(t testing.TB, key string, args ...string) (s *daemon, url string) {
 	t.Helper()

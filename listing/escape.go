@@ -1,7 +1,7 @@
 package listing
 
-// appendPath writes the path of an entry, of the root a dot.
-func appendPath(b []byte, path string) []byte {
+// AppendPath writes the path of an entry as one word of a line, of the root a dot.
+func AppendPath(b []byte, path string) []byte {
 	if path == "" {
 		return append(b, '.')
 	}

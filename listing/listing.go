@@ -26,7 +26,7 @@ import (
 func List(b []byte, path string, mode uint32) []byte {
 	b = appendMode(b, mode)
 	b = append(b, ' ')
-	b = appendPath(b, path)
+	b = AppendPath(b, path)
 	return append(b, '\n')
 }
 
@@ -34,7 +34,7 @@ func List(b []byte, path string, mode uint32) []byte {
 // its archive. digest is that of a regular file's payload, by the algorithm that
 // the flags name; it is not looked at for others.
 func MTree(b []byte, path string, n *catar.Node, f feature.Flags, digest chunker.ID) []byte {
-	b = appendPath(b, path)
+	b = AppendPath(b, path)
 	b = fmt.Appendf(b, " type=%s mode=%04o", kindOf(n.Mode).word, n.Mode&0o7777)
 	switch n.Mode & catar.ModeType {
 	case catar.ModeRegular:
@@ -81,7 +81,7 @@ type Details struct {
 // Stat appends the block of an entry.
 func Stat(b []byte, path string, n *catar.Node, d Details) []byte {
 	b = append(b, "    File: "...)
-	b = appendPath(b, path)
+	b = AppendPath(b, path)
 	b = append(b, "\n    Mode: "...)
 	b = appendMode(b, n.Mode)
 	b = append(b, '\n')

@@ -64,11 +64,11 @@ func NewSums[T any](d chunker.Digest, out func(entry T, digest chunker.ID) error
 func (s *Sums[T]) work() {
 	for b := range s.jobs {
 		b.sums = make([]chunker.ID, len(b.ends))
-		start := 0
+		files, start := make([][]byte, len(b.ends)), 0
 		for i, end := range b.ends {
-			b.sums[i] = s.digest.Sum(b.content[start:end])
-			start = end
+			files[i], start = b.content[start:end], end
 		}
+		s.digest.Sums(b.sums, files)
 		s.free <- b.content[:0]
 		close(b.done)
 	}

@@ -41,6 +41,8 @@ type RefusedError struct {
 	Feature feature.Flags // what would have to be left out
 	What    string        // for people: "owner 0:0"
 	Err     error
+
+	More []*RefusedError // what else of the same entry; these have no More
 }
 
 func (e *RefusedError) Error() string {

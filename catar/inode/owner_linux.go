@@ -20,8 +20,8 @@ var (
 
 // owner sets owner and group, and returns the mode that the node may have then.
 func (w *setting) owner(e *catar.Entry) (mode uint32) {
-	uid, uidErr := w.s.idOf(e.User, e.UID, "user", w.s.names.users)
-	gid, gidErr := w.s.idOf(e.Group, e.GID, "group", w.s.names.groups)
+	uid, uidErr := w.s.user(e)
+	gid, gidErr := w.s.group(e)
 	if w.s.flags&owners != 0 {
 		w.refused(owners, uidErr, "owner %q", e.User)
 		w.refused(owners, gidErr, "group %q", e.Group)
@@ -57,9 +57,37 @@ func (w *setting) chown(uid, gid uint32) {
 	w.st.Mode &^= setID
 }
 
+func (s *Setter) user(e *catar.Entry) (uint32, error) {
+	return s.idOf(e.User, e.UID, "user", s.names.users)
+}
+
+func (s *Setter) group(e *catar.Entry) (uint32, error) {
+	return s.idOf(e.Group, e.GID, "group", s.names.groups)
+}
+
+// Owners are the numbers that Set gives e's owner and group here.
+func (s *Setter) Owners(e *catar.Entry) (uid, gid uint32, err error) {
+	if uid, err = s.user(e); err == nil {
+		gid, err = s.group(e)
+	}
+	return uid, gid, err
+}
+
 // idOf is the number of a user or group here: that of its name, if it has one.
 // A name that is not known here goes by the archive's number, if it has one.
 func (s *Setter) idOf(name string, id uint32, kind string, who func() (*roll, error)) (uint32, error) {
+	if s.Shift != nil && (s.flags&feature.UIDs != 0 || name == "") {
+		return s.Shift(id), nil
+	}
+	id, err := s.unshifted(name, id, kind, who)
+	if err == nil && s.Shift != nil {
+		id = s.Shift(id)
+	}
+	return id, err
+}
+
+// unshifted is what a user or group is before Shift.
+func (s *Setter) unshifted(name string, id uint32, kind string, who func() (*roll, error)) (uint32, error) {
 	if s.flags&feature.UserNames != 0 && name != "" {
 		if known, ok, err := numberOf(name, who); ok || err != nil {
 			return known, err

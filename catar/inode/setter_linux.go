@@ -25,6 +25,10 @@ type Setter struct {
 	// does. It does not change after the first call.
 	Log *slog.Logger
 
+	// Shift, if set, says which number here an archive's user or group has: whatever the
+	// names say that go with it. It does not change after the first call.
+	Shift func(id uint32) uint32
+
 	flags    feature.Flags
 	names    names
 	systems  filesystems
@@ -61,6 +65,16 @@ func (s *Setter) Prepare(fd int, e *catar.Entry) error {
 	return w.err
 }
 
+// Inherits reports whether what is made in the directory dir may get flags of it that Prepare
+// takes away. If not, Prepare has nothing to do there for an entry that is not [Early].
+func (s *Setter) Inherits(dir int) (bool, error) {
+	w, err := s.begin(dir)
+	return err == nil && w.fs.inheritsEarly(), err
+}
+
+// Early reports whether e has what Prepare sets.
+func Early(e *catar.Entry) bool { return e.Flags&early != 0 || e.ProjID != 0 }
+
 // Set gives the node that fd is open on (as for [Reader.Entry]) what e says:
 // owners first, then the user's attributes, ACLs and mode, labels and
 // capabilities, flags, the time last. On the way nobody gets rights that he does
@@ -68,7 +82,8 @@ func (s *Setter) Prepare(fd int, e *catar.Entry) error {
 // its name afterwards is left to Seal.
 //
 // If something may not or cannot be set here, the others are set nevertheless;
-// the error, a *RefusedError, names the first with the feature to leave out.
+// the error, a *RefusedError, names the first with the feature to leave out, and
+// has the others.
 //
 // Set-user-id and set-group-id of a file are set only if it has the very owner
 // and group that e says: somebody else's program must not get the rights of
@@ -127,7 +142,7 @@ type setting struct {
 	node
 	s   *Setter
 	st  unix.Statx_t // as it was found; owner and mode as they are now
-	err error        // the first
+	err error        // the first, with all others
 }
 
 func (s *Setter) begin(fd int) (w *setting, err error) {
@@ -150,13 +165,18 @@ func statx(fd int, st *unix.Statx_t) error {
 
 // refused takes note of what could not be set, if err says so.
 func (w *setting) refused(f feature.Flags, err error, what string, args ...any) {
-	if err == nil || w.err != nil {
+	if err == nil {
 		return
 	}
 	if errors.Is(err, unix.EIO) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) {
 		f = 0 // it is not this feature's fault
 	}
-	w.err = &RefusedError{Feature: f, What: fmt.Sprintf(what, args...), Err: err}
+	e := &RefusedError{Feature: f, What: fmt.Sprintf(what, args...), Err: err}
+	if first, ok := w.err.(*RefusedError); ok {
+		first.More = append(first.More, e)
+		return
+	}
+	w.err = e
 }
 
 // time sets the time of the last change.

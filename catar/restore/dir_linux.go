@@ -30,7 +30,9 @@ type dir struct {
 	foreign bool                // not in the archive: gets nothing
 	mode    uint32              // of an existing one that had to be opened up
 	opened  bool                // it had to
+	plain   bool                // what is made in it inherits no flags
 	left    map[string]struct{} // what was in it before and was not named since
+	long    []string            // long files that former runs did not complete
 
 	users atomic.Int32 // the decoder, nodes being made, directories in it
 	lock  sync.Once    // see claim
@@ -51,6 +53,7 @@ func (r *run) openTarget(e *catar.Entry) (*dir, error) {
 		return nil, fmt.Errorf("restore: %s: %w", r.out, err)
 	}
 	d.users.Store(1)
+	r.top = d
 	return d, nil
 }
 
@@ -91,11 +94,21 @@ func (r *run) ready(d *dir) error {
 	if err := r.remember(d); err != nil {
 		return err
 	}
-	if !d.foreign {
-		if err := r.set.Prepare(d.fd, &d.entry); err != nil {
+	if !d.fresh && r.opt.UndoImmutable && sealed(d.fd, "") {
+		if err := thaw(d.fd, ""); err != nil {
 			return err
 		}
 	}
+	if !d.foreign {
+		if err := r.excuse(d, "", r.set.Prepare(d.fd, &d.entry)); err != nil {
+			return err
+		}
+	}
+	inherits, err := r.set.Inherits(d.fd)
+	if err != nil {
+		return err
+	}
+	d.plain = !inherits
 	if d.fresh {
 		return nil
 	}
@@ -154,7 +167,8 @@ func (r *run) openDir(in *dir, name string, e *catar.Entry) (*dir, error) {
 			if in.fresh {
 				return nil, errTaken
 			}
-			if err := unlink(in.fd, name, 0); err != nil && err != unix.ENOENT && err != unix.EISDIR {
+			err := r.unsealing(in.fd, name, func() error { return unlink(in.fd, name, 0) })
+			if err != nil && err != unix.ENOENT && err != unix.EISDIR {
 				return nil, err
 			}
 		case err != unix.ENOENT:
@@ -173,10 +187,13 @@ func (r *run) mkdir(in *dir, name string, e *catar.Entry) error {
 		return again(func() error { return unix.Mkdirat(in.fd, name, r.dirMode()) })
 	}
 	err := inode.MakeSubvolume(in.fd, name)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return &inode.RefusedError{Feature: feature.Subvolume | feature.SubvolumeRO, What: "subvolume", Err: err}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
-	return err
+	if err := r.excuse(in, name, noSubvolume(err)); err != nil {
+		return err
+	}
+	return again(func() error { return unix.Mkdirat(in.fd, name, r.dirMode()) })
 }
 
 // enter opens d in the directory in for reading. If it is ours and we may not,
@@ -223,6 +240,7 @@ func (r *run) release(d *dir) {
 // finish removes from d what the archive has not, and gives d its metadata:
 // whatever was done in it would have changed its time.
 func (r *run) finish(d *dir) error {
+	r.sweepLong(d)
 	if err := r.tidy(d); err != nil {
 		return err
 	}
@@ -230,9 +248,9 @@ func (r *run) finish(d *dir) error {
 		d.giveBack()
 		return nil
 	}
-	err := r.set.Set(d.fd, &d.entry)
+	err := r.excuse(d, "", r.set.Set(d.fd, &d.entry))
 	if err == nil {
-		err = r.set.Seal(d.fd, &d.entry)
+		err = r.excuse(d, "", r.set.Seal(d.fd, &d.entry))
 	}
 	if err != nil {
 		return d.failed("", err)

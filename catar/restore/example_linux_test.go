@@ -56,8 +56,8 @@ func ExampleTree() {
 		log.Fatal(err)
 	}
 	b, _ := os.ReadFile(filepath.Join(dir, "greeting"))
-	fmt.Printf("%s %+v\n", b, stats)
+	fmt.Printf("%s, %d entries\n", b, stats.Entries)
 	// Output:
 	// 1 mine
-	// hello {Entries:2 Bytes:5 Deleted:0}
+	// hello, 2 entries
 }

@@ -229,24 +229,38 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// TestSealedInTheWay: what is immutable stays, and the error says that it is.
+// TestSealedInTheWay: what is immutable stays, and the error says that it is, unless the
+// user wants that undone.
 func TestSealedInTheWay(t *testing.T) {
 	needRoot(t)
 	sealed := func(e *catar.Entry) { e.Flags = feature.Immutable }
-	for what, tree := range map[string]node{
-		"f":   {name: "f", body: "old", more: sealed},
-		"d/g": {name: "d", mode: unix.S_IFDIR | 0o755, more: sealed, kids: []node{{name: "g", body: "old"}}},
-	} {
-		packed := archive(t, plain|feature.Immutable, tree)
+	of := func(what, body string) node {
+		if what == "f" {
+			return node{name: "f", body: body, more: sealed}
+		}
+		return node{name: "d", mode: unix.S_IFDIR | 0o755, more: sealed, kids: []node{{name: "g", body: body}}}
+	}
+	for _, what := range []string{"f", "d/g"} {
+		packed := archive(t, plain|feature.Immutable, of(what, "old"))
 		dst := tempDir(t)
 		if _, err := extract(t, packed, dst, restore.Options{}); err != nil {
 			t.Skipf("nothing can be made immutable here: %v", err)
 		}
+		packed = archive(t, plain|feature.Immutable, of(what, "new"))
+		packed = archive(t, plain|feature.Immutable, of(what, "new"))
 		_, err := extract(t, packed, dst, restore.Options{Delete: restore.KeepExtra})
 		wants(t, err, `"`+what+`"`, "immutable", "chattr -i")
 		holds(t, dst+"/"+what, "old")
 		if found := parts(t, dst); found != nil {
 			t.Errorf("left behind: %q", found)
 		}
+		mustExtract(t, packed, dst, restore.Options{Delete: restore.KeepExtra, UndoImmutable: true})
+		holds(t, dst+"/"+what, "new")
+
+		packed = archive(t, plain, node{name: "d", body: "a file"})
+		_, err = extract(t, packed, dst, restore.Options{Delete: restore.DeleteExtra})
+		wants(t, err, "--undo-immutable")
+		mustExtract(t, packed, dst, restore.Options{Delete: restore.DeleteExtra, UndoImmutable: true})
+		holds(t, dst+"/d", "a file")
 	}
 }

@@ -58,10 +58,14 @@ func (r *run) inventory(d *dir) error {
 	if err != nil {
 		return err
 	}
+	swept := false
 	for _, n := range names {
-		if isPart(n.name) {
+		switch {
+		case hasForm(n.name, longSuffix):
+			d.long = append(d.long, n.name)
+		case !swept && isPart(n.name):
 			sweep(d.fd, names)
-			break
+			swept = true
 		}
 	}
 	if r.opt.Delete != DeleteExtra || d.foreign {
@@ -82,7 +86,7 @@ func (r *run) tidy(d *dir) error {
 		n, err := r.remove(d.fd, name, 0)
 		r.deleted.Add(n)
 		if err != nil {
-			return d.failed(name, fmt.Errorf("remove: %w", err))
+			return d.failed(name, fmt.Errorf("remove: %w", explain(d.fd, name, err)))
 		}
 	}
 	return nil
@@ -95,7 +99,7 @@ func (r *run) clear(in *dir, name string) error {
 		r.deleted.Add(n)
 		return err
 	}
-	err := unlink(in.fd, name, unix.AT_REMOVEDIR)
+	err := r.unsealing(in.fd, name, func() error { return unlink(in.fd, name, unix.AT_REMOVEDIR) })
 	if err == unix.ENOTEMPTY || err == unix.EEXIST {
 		return errors.New("in its place is a directory that is not empty; --delete=yes removes it")
 	}
@@ -113,7 +117,7 @@ const maxDepth = 2048
 // no link and leaves what is mounted alone.
 func (r *run) remove(in int, name string, depth int) (count int64, err error) {
 	for range tries {
-		err = unlink(in, name, 0)
+		err = r.unsealing(in, name, func() error { return unlink(in, name, 0) })
 		if err == nil {
 			return count + 1, nil
 		}
@@ -128,7 +132,8 @@ func (r *run) remove(in int, name string, depth int) (count int64, err error) {
 		if err != nil && err != unix.ENOTDIR && err != unix.ELOOP && err != unix.ENOENT {
 			return count, err
 		}
-		if err = unlink(in, name, unix.AT_REMOVEDIR); err == nil {
+		err = r.unsealing(in, name, func() error { return unlink(in, name, unix.AT_REMOVEDIR) })
+		if err == nil {
 			return count + 1, nil
 		}
 		if err != unix.ENOTEMPTY && err != unix.EEXIST && err != unix.ENOTDIR && err != unix.ENOENT {
@@ -150,6 +155,11 @@ func (r *run) empty(in int, name string, depth int) (count int64, err error) {
 	}
 	if mountOf(d.fd) != mountOf(in) {
 		return 0, errors.New("something is mounted there")
+	}
+	if r.opt.UndoImmutable && sealed(d.fd, "") {
+		if err := thaw(d.fd, ""); err != nil {
+			return 0, err
+		}
 	}
 	if err := r.openUp(d); err != nil {
 		return 0, err
@@ -198,7 +208,7 @@ func refuseExtra(out string, root int, names iter.Seq2[string, error]) error {
 			if err != nil {
 				return err
 			}
-			if err := c.visit(p); err != nil {
+			if _, _, _, err := c.visit(p); err != nil {
 				return err
 			}
 		}
@@ -232,6 +242,7 @@ type counter struct {
 	stack []level
 	count int
 	first string
+	tell  func(path string) // of each; nil: nobody listens
 }
 
 // A level is a directory that both have.
@@ -242,31 +253,34 @@ type level struct {
 	left map[string]bool
 }
 
-// visit takes p, a path that the archive has.
-func (c *counter) visit(p string) error {
+// visit takes p, a path that the archive has, and says where that is in the target, if it is.
+func (c *counter) visit(p string) (fd int, name string, ok bool, err error) {
 	in, base := path.Split(p)
 	in = strings.TrimSuffix(in, "/")
 	for len(c.stack) > 1 && c.stack[len(c.stack)-1].path != in {
 		if top := c.stack[len(c.stack)-1].path; strings.HasPrefix(in, top+"/") {
-			return nil // below a directory that the target has not
+			return 0, "", false, nil // below a directory that the target has not
 		}
 		if err := c.leave(len(c.stack) - 1); err != nil {
-			return err
+			return 0, "", false, err
 		}
 	}
 	top := &c.stack[len(c.stack)-1]
 	if top.path != in {
-		return nil
+		return 0, "", false, nil
 	}
 	dir, ok := top.left[base]
-	if !ok {
-		return nil
-	}
 	delete(top.left, base)
-	if !dir {
-		return nil
+	fd = top.fd
+	if dir {
+		err = c.descend(fd, base, p)
 	}
-	fd, err := open(top.fd, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	return fd, base, ok, err
+}
+
+// descend goes to the directory name, if it is one.
+func (c *counter) descend(in int, name, p string) error {
+	fd, err := open(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ENOENT {
 		return nil
 	}
@@ -322,6 +336,9 @@ func (c *counter) add(p string) {
 		c.first = p
 	}
 	c.count++
+	if c.tell != nil {
+		c.tell(p)
+	}
 }
 
 // below counts what is in the directory name, if it is one.

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"hash"
 	"io"
 	"math/bits"
 	"slices"
@@ -18,16 +19,24 @@ type job struct {
 	in    *dir
 	name  string
 	at    int64 // where in the archive
+	body  int64 // where its payload is
 	entry catar.Entry
 
 	whole  *[]byte      // payload of a short file; nil: none
 	blocks chan *[]byte // of a long one, closed behind the last; nil: not a long one
 	cut    bool         // it was not the last
+	first  *[]byte      // taken off blocks, and not used; nil: none
+
+	sum hash.Hash // for links; nil: it is not to be linked
 }
 
 func (r *run) newJob(in *dir, n *catar.Node, name string) *job {
 	in.users.Add(1)
-	return &job{in: in, name: name, at: n.Start, entry: r.keep(&n.Entry)}
+	j := &job{in: in, name: name, at: n.Start, body: n.Body, entry: r.keep(&n.Entry)}
+	if j.entry.IsRegular() {
+		j.sum = r.identity(&j.entry)
+	}
+	return j
 }
 
 // keep is what is restored of e. Whose it was stays known even if owners are

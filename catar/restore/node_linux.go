@@ -18,31 +18,27 @@ func (r *run) make(j *job) (err error) {
 	} else {
 		err = r.special(j)
 	}
-	if errors.Is(err, unix.EPERM) && (sealed(j.in.fd, "") || sealed(j.in.fd, j.name)) {
-		err = errSealed
-	}
-	return err
+	return explain(j.in.fd, j.name, err)
 }
 
-// errSealed says why not even root may do it.
-var errSealed = fmt.Errorf("%w: what is there is immutable or append-only (chattr -i -a allows it)", unix.EPERM)
-
-// sealed reports whether the node name in the directory dir, or with "" that
-// itself, has chattr's +i or +a.
-func sealed(dir int, name string) bool {
-	const seals = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
-	var st unix.Statx_t
-	err := unix.Statx(dir, name, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st)
-	return err == nil && st.Attributes&seals != 0
-}
-
-// file makes a regular file.
+// file makes a regular file, unless it is there.
 func (r *run) file(j *job) error {
-	p, err := r.newFile(j.in)
+	old := r.formerOf(j)
+	if old != nil {
+		defer unix.Close(old.fd)
+		same, err := old.matches(r, j)
+		if err != nil {
+			return err
+		}
+		if same {
+			return r.keepFile(j, old)
+		}
+	}
+	p, err := r.newFile(j)
 	if err != nil {
 		return err
 	}
-	err = r.complete(p, j)
+	err = r.complete(p, j, old)
 	if closeErr := p.discard(); err == nil {
 		err = closeErr
 	}
@@ -52,50 +48,85 @@ func (r *run) file(j *job) error {
 	return err
 }
 
+// keepFile leaves the former file where it is, or gives its name to an equal one.
+func (r *run) keepFile(j *job, old *former) error {
+	r.bytes.Add(j.entry.Size)
+	if r.link(j) {
+		r.linked.Add(1)
+		return nil
+	}
+	r.kept.Add(1)
+	r.rememberFile(j, old.fd)
+	return nil
+}
+
 // complete fills p and gives it its name.
-func (r *run) complete(p *part, j *job) error {
-	if err := r.set.Prepare(p.fd, &j.entry); err != nil {
+func (r *run) complete(p *part, j *job, old *former) error {
+	if !j.in.plain || inode.Early(&j.entry) {
+		if err := r.excuse(j.in, j.name, r.set.Prepare(p.fd, &j.entry)); err != nil {
+			return err
+		}
+	}
+	if err := r.content(p, j, old); err != nil {
 		return err
 	}
-	if err := r.content(p.fd, j); err != nil {
-		return err
+	if r.link(j) {
+		r.linked.Add(1)
+		p.long = false
+		return nil
 	}
-	if err := r.set.Set(p.fd, &j.entry); err != nil {
+	if err := r.excuse(j.in, j.name, r.set.Set(p.fd, &j.entry)); err != nil {
 		return err
 	}
 	if j.entry.Flags&(feature.Append|feature.Immutable) != 0 {
 		return r.publishSealed(p, j)
 	}
-	return p.publish(r, j.name)
+	if err := p.publish(r, j.name); err != nil {
+		return err
+	}
+	r.rememberFile(j, p.fd)
+	return nil
 }
 
 // publishSealed gives a name to a file that will be immutable, which cannot be
 // given one then. First it is seen whether it may be made so.
 func (r *run) publishSealed(p *part, j *job) error {
-	if err := r.set.Seal(p.fd, &j.entry); err != nil {
+	if err := r.excuse(j.in, j.name, r.set.Seal(p.fd, &j.entry)); err != nil {
 		return err
 	}
-	const seals = 0x10 | 0x20 // FS_IMMUTABLE_FL, FS_APPEND_FL
 	flags, err := unix.IoctlGetUint32(p.fd, unix.FS_IOC_GETFLAGS)
-	if err == nil && flags&seals != 0 {
-		err = unix.IoctlSetPointerInt(p.fd, unix.FS_IOC_SETFLAGS, int(flags&^seals))
+	if err == nil && flags&sealFlags != 0 {
+		err = unix.IoctlSetPointerInt(p.fd, unix.FS_IOC_SETFLAGS, int(flags&^sealFlags))
 	}
 	if err != nil {
 		return err
 	}
-	if err := p.publish(r, j.name); err != nil {
+	if err := p.publish(r, j.name); err != nil || flags&sealFlags == 0 {
 		return err
 	}
 	return r.set.Seal(p.fd, &j.entry)
 }
 
 // content writes the payload.
-func (r *run) content(fd int, j *job) (err error) {
-	w := writer{fd: fd, fill: r.opt.Fill, early: !r.opt.NoSync}
+func (r *run) content(p *part, j *job, old *former) (err error) {
+	w := writer{fd: p.fd, fill: r.opt.Fill, early: !r.opt.NoSync}
+	if p.had > 0 {
+		w.shared = []extent{{0, p.had}}
+	} else {
+		w.shared = r.share(p.fd, j, old)
+		defer func() { r.shared.Add(w.kept) }()
+	}
 	if j.whole != nil {
+		j.digest(*j.whole)
 		err = w.write(*j.whole)
+	} else if old != nil {
+		err = old.copyTo(&w, r)
+	}
+	if err != nil {
+		return err
 	}
 	for b := range blocks(j) {
+		j.digest(*b)
 		if err = w.write(*b); err != nil {
 			break
 		}
@@ -107,7 +138,7 @@ func (r *run) content(fd int, j *job) (err error) {
 	case j.blocks != nil && j.cut:
 		return errCut
 	}
-	return w.end()
+	return w.end(p.had)
 }
 
 // errCut says that the decoder gave up, which says why.
@@ -119,6 +150,12 @@ func blocks(j *job) func(yield func(*[]byte) bool) {
 		if j.blocks == nil {
 			return
 		}
+		if b := j.first; b != nil {
+			j.first = nil
+			if !yield(b) {
+				return
+			}
+		}
 		for b := range j.blocks {
 			if !yield(b) {
 				return
@@ -129,12 +166,16 @@ func blocks(j *job) func(yield func(*[]byte) bool) {
 
 // special makes a link, device, FIFO or socket.
 func (r *run) special(j *job) error {
+	if r.keptNode(j) {
+		r.kept.Add(1)
+		return nil
+	}
 	j.in.claim()
 	name, err := r.mknod(j)
 	if err != nil {
-		return refused(&j.entry, err)
+		return r.excuse(j.in, j.name, refused(&j.entry, err))
 	}
-	if err = r.dress(j, name); err == nil {
+	if err = r.excuse(j.in, j.name, r.dress(j, name)); err == nil {
 		err = r.move(j.in, name, j.name)
 	}
 	if err != nil {

@@ -127,7 +127,7 @@ func TestTakenNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, byName := range []bool{false, true} {
-		p, err := r.newFile(ours)
+		p, err := r.newFile(&job{in: ours})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,8 +9,10 @@
 // A file appears under its name when it is complete, with all its metadata: it
 // has no name before where the file system can do that (O_TMPFILE), else one
 // that the next run into the same directory recognises and cleans up. The
-// tree as a whole is not atomic. The first thing that may not be set here ends
-// the restore; the error says what would leave it out.
+// tree as a whole is not atomic. What is there already, with the same bytes and
+// metadata, stays as it is: so a restore that was killed is gone on with. The first
+// thing that may not be set here ends the restore (unless [Options].Refused wants to
+// hear of it); the error says what would leave it out.
 //
 // A program gets set-user-id or set-group-id only where the archive says whose it
 // is, and it is his here: or a restore by root would make root's program of
@@ -29,6 +31,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"caravel/feature"
@@ -41,6 +44,22 @@ type Options struct {
 	Delete Delete        // what happens to what the archive has not
 	Fill   bool          // write zeros where a hole would do
 	NoSync bool          // do not wait until the tree is on disk
+
+	UndoImmutable bool // take chattr's +i and +a from what is in the way
+	HardLink      bool // one file for all that are equal, metadata and all
+
+	// Shift, if set, says which number here an archive's user or group has; names say
+	// nothing then.
+	Shift func(id uint32) uint32
+
+	// Share, if set, calls use for files in which the n bytes at off of the archive lie, or
+	// parts of them (the size bytes at start are those at at of the file), until it returns
+	// false: then blocks of theirs are shared where the file system can. They are compared.
+	Share func(off, n int64, use func(file *os.File, at, start, size int64) bool)
+
+	// Refused, if set, is told of what may not or cannot be set here of a node, and which
+	// nodes cannot be made; the restore goes on. nil: the first such thing ends it.
+	Refused func(path string, err error)
 
 	// Names lists the paths of what is restored ("a/b"; not the root), each
 	// directory followed by what is in it, so that with RefuseExtra it is
@@ -88,4 +107,7 @@ type Stats struct {
 	Entries int64 // with the root
 	Bytes   int64 // of payload
 	Deleted int64
+	Kept    int64 // entries that are no directories and were there as they should be
+	Linked  int64 // files that are another name of an equal one
+	Shared  int64 // bytes in blocks that are those of another file, too
 }

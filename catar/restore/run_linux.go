@@ -99,7 +99,8 @@ func (r *run) first() (*catar.Node, error) {
 	}
 	r.flags = r.d.Flags().Masked(r.opt.Mask)
 	r.set = inode.NewSetter(r.flags)
-	r.set.Log = r.opt.Log
+	r.set.Log, r.set.Shift = r.opt.Log, r.opt.Shift
+	r.look = inode.NewReader(r.flags)
 	return n, nil
 }
 
@@ -112,6 +113,9 @@ type run struct {
 	opt    Options
 	flags  feature.Flags // what is restored
 	set    *inode.Setter
+	look   *inode.Reader
+	top    *dir // the outermost
+	links  links
 	user   int // who we are
 	tmp    tempfile
 
@@ -124,13 +128,18 @@ type run struct {
 	pool    pool
 	mounts  map[uint64]int // descriptors on what is to be synced, by device
 
-	entries, bytes, deleted atomic.Int64
-	offset                  int64 // of the decoder, as far as Progress knows
+	entries, bytes, deleted, kept, linked, shared atomic.Int64
+
+	offset int64 // of the decoder, as far as Progress knows
 
 	mu     sync.Mutex // guards at, err
 	at     int64      // where in the archive the first failure was
 	err    error
 	failed atomic.Bool
+
+	noShare atomic.Bool // files cannot share blocks here
+
+	telling sync.Mutex // one call of Options.Refused at a time
 }
 
 const (
@@ -163,6 +172,7 @@ func newRun(ctx context.Context, d *catar.Decoder, out string, opt Options) *run
 		jobs:   make(chan *job, 2*workers()),
 		memory: semaphore.NewWeighted(memoryBytes),
 		mounts: map[uint64]int{},
+		links:  links{known: map[[16]byte]linkable{}},
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	return r
@@ -200,7 +210,14 @@ func (r *run) restore() (Stats, error) {
 	if err == nil && !r.opt.NoSync {
 		err = r.sync()
 	}
-	return Stats{Entries: r.entries.Load(), Bytes: r.bytes.Load(), Deleted: r.deleted.Load()}, err
+	return r.stats(), err
+}
+
+func (r *run) stats() Stats {
+	return Stats{
+		Entries: r.entries.Load(), Bytes: r.bytes.Load(), Deleted: r.deleted.Load(),
+		Kept: r.kept.Load(), Linked: r.linked.Load(), Shared: r.shared.Load(),
+	}
 }
 
 // decode hands the nodes of the archive over, one after the other.

@@ -14,6 +14,10 @@ type writer struct {
 	off   int64
 	hole  bool  // the last bytes were left out
 	begun int64 // where what the disk has not begun with starts
+
+	shared []extent // what the file has before anything is written, ascending
+	kept   int64    // bytes of these that are right
+	got    []byte   // for comparing; nil: not yet needed
 }
 
 // The disk is asked to begin when so many bytes of a file have come together,
@@ -41,6 +45,50 @@ var zeros [holeBytes]byte
 // write appends b. All but the last of a file must be multiples of holeBytes.
 func (w *writer) write(b []byte) error {
 	for len(b) > 0 {
+		n, here, err := w.compare(b)
+		if err != nil {
+			return err
+		}
+		if !here {
+			if err := w.fresh(b[:n]); err != nil {
+				return err
+			}
+		}
+		b = b[n:]
+	}
+	w.writeOut(writeBehind)
+	return nil
+}
+
+// compare takes what the file shares with another: n bytes of b that it has got in this way,
+// or has not (here is false) and are to be written.
+func (w *writer) compare(b []byte) (n int, here bool, err error) {
+	for len(w.shared) > 0 && w.shared[0].end <= w.off {
+		w.shared = w.shared[1:]
+	}
+	if len(w.shared) == 0 {
+		return len(b), false, nil
+	}
+	e := w.shared[0]
+	if e.start > w.off {
+		return int(min(int64(len(b)), e.start-w.off)), false, nil
+	}
+	if w.got == nil {
+		w.got = make([]byte, 64<<10)
+	}
+	n = int(min(int64(len(b)), e.end-w.off, int64(len(w.got))))
+	if readFull(w.fd, w.got[:n], w.off) && bytes.Equal(w.got[:n], b[:n]) {
+		w.kept += int64(n)
+	} else {
+		err = w.pwrite(b[:n]) // not left out: there is no hole here
+	}
+	w.off, w.hole = w.off+int64(n), false
+	return n, true, err
+}
+
+// fresh writes b where nothing is yet.
+func (w *writer) fresh(b []byte) error {
+	for len(b) > 0 {
 		n, zero := len(b), false
 		if !w.fill {
 			n, zero = lead(b)
@@ -53,7 +101,6 @@ func (w *writer) write(b []byte) error {
 		w.off, w.hole = w.off+int64(n), zero
 		b = b[n:]
 	}
-	w.writeOut(writeBehind)
 	return nil
 }
 
@@ -87,10 +134,10 @@ func (w *writer) pwrite(b []byte) error {
 	return nil
 }
 
-// end makes the file as long as what was written.
-func (w *writer) end() error {
+// end makes the file, which had some length before, as long as what was written.
+func (w *writer) end(had int64) error {
 	w.writeOut(writeRest)
-	if !w.hole {
+	if !w.hole && had <= w.off {
 		return nil
 	}
 	return again(func() error { return unix.Ftruncate(w.fd, w.off) })

@@ -43,6 +43,14 @@ func (d *dir) path(name string) string {
 	return p
 }
 
+// below is the path of the child name, from the root on.
+func (d *dir) below(name string) string {
+	for ; d.up != nil; d = d.up {
+		name = d.name + "/" + name
+	}
+	return name
+}
+
 // What a node is in the stream.
 type place uint8
 

@@ -78,6 +78,13 @@ func (c *cachedImage) fill() bool {
 
 // replay brings what an earlier run has touched.
 func (c *cachedImage) replay() {
+	if bits := c.from.corInit; bits != nil {
+		rows, err := corRows(bits, c.whole())
+		if err != nil {
+			c.from.log.Warn("--cor-state-init is of no use", "image", c.src.where, "err", err)
+		}
+		c.replayRows(rows)
+	}
 	p := c.from.named
 	if p == nil && c.from.lazy.profile == profileAuto {
 		p = c.besideProfile()
@@ -85,7 +92,10 @@ func (c *cachedImage) replay() {
 	if p == nil {
 		return
 	}
-	rows := p.Rows(c.whole())
+	c.replayRows(p.Rows(c.whole()))
+}
+
+func (c *cachedImage) replayRows(rows []int) {
 	opt := prefetch.ReplayOptions{Progress: c.noteReplay, Log: c.from.log}
 	c.noteReplay(prefetch.Replay(c.life, rows, c.View(store.Profile), opt))
 }

@@ -93,7 +93,7 @@ func cacheInto(ctx context.Context, std streams, target string, indexes []string
 		return got, err
 	}
 	defer from.Close()
-	dst, err := from.target(ctx, target, opt.form, opt.target)
+	dst, _, err := from.target(ctx, target, opt.form, opt.target)
 	if err != nil {
 		return got, err
 	}

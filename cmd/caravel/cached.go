@@ -45,7 +45,7 @@ func (o *lazyOpener) cache(src *openedImage) *cachedImage {
 	c.life, c.end = context.WithCancel(context.Background())
 	opt := blockcache.Options{Memory: o.memory, Kept: src.kept, Wait: o.lazy.wait, Log: o.log}
 	opt.Touched = func(row int) { c.sweeping.Load().Touch(row) }
-	if o.lazy.record != "" {
+	if o.lazy.record != "" || o.lazy.corSave != "" {
 		c.recorder = prefetch.NewRecorder(src.Table.Len())
 		opt.Touched = func(row int) {
 			c.recorder.Touch(row)

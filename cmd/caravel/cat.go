@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -58,21 +56,10 @@ that has not come to its end.
 
 // catTo prints into a file, a pipe or a device.
 func catTo(ctx context.Context, std streams, in, out string, opt catOptions) error {
-	r, w := io.Pipe()
-	std.out = w
-	var printing sync.WaitGroup
-	var source error
-	printing.Go(func() {
-		source = catImage(ctx, std, in, opt)
-		w.CloseWithError(source)
+	return putPrinted(ctx, out, local.Options{Sync: true}, func(w io.Writer) error {
+		std.out = w
+		return catImage(ctx, std, in, opt)
 	})
-	err := putFile(ctx, out, r, local.Options{Sync: true})
-	r.CloseWithError(err)
-	printing.Wait()
-	if err != nil && source != nil && errors.Is(err, source) {
-		return source // it is not the file's fault
-	}
-	return err
 }
 
 // catImage prints what there is of the range. As in desync, a length that goes

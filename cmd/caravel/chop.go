@@ -40,8 +40,7 @@ func chopCommand() *cli.Command {
 FILE, which holds its image: of a .caibx the disk, of a .caidx the .catar. Those that the
 store lacks are put into it. Nothing is cut: that was done when INDEX was made, maybe
 elsewhere. Each chunk is compared with its ID, and a FILE that holds anything else is
-refused; behind the end of the image it may hold more. To make an index, take caravel
-make, which stores the chunks, too.
+refused; behind the end of the image it may hold more.
 
 ` + examples(
 			"caravel chop -s /srv/default.castr disk.caibx disk.img",
@@ -100,7 +99,7 @@ func (o chopOptions) chop(ctx context.Context, std streams, in, file string, sho
 	if len(o.source.stores) > 0 {
 		to = o.source.stores[0]
 	}
-	dst, err := from.target(ctx, to, o.form, encryptionOptions{})
+	dst, _, err := from.target(ctx, to, o.form, encryptionOptions{})
 	if err != nil {
 		return got, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -43,12 +44,12 @@ rate-limit-bps, rate-limit-up-bps and rate-limit-down-bps.
 			"# take over desync's",
 			"caravel config --write",
 		),
-		Flags: []cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			configFlag(&opt.file),
 			newSwitch("write", "write the configuration to the file", &opt.write, "w"),
 			newSwitch("show-secrets", "show passwords, keys, tokens and headers, too", &opt.secrets),
 			jsonFlag(&opt.json),
-		},
+		}, impliedFlags(), hidden(logFlags(new(logOptions)))),
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() > 1:

@@ -43,8 +43,7 @@ copied from the stores of --store, or the one beside INDEX, to default.castr bes
 OUT, or the store of --target-store, unless they are there: verified, and packed and
 encrypted as that store is to have them. The sidecar and the profile of INDEX come
 along, but into a place that is to be encrypted while INDEX's is not. The index comes
-last, when all is there that it needs. To fill a store for several images, and leave
-their indexes where they are, take caravel cache.
+last, when all is there that it needs.
 
 ` + examples(
 			"caravel copy http://host/images/disk.caibx /media/stick/",
@@ -94,7 +93,7 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 	if to == "" {
 		to = open.DefaultStore(out)
 	}
-	dst, err := from.target(ctx, to, o.form, o.target)
+	dst, key, err := from.target(ctx, to, o.form, o.target)
 	if err != nil {
 		return got, err
 	}
@@ -118,8 +117,10 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 	put := func(location string, content []byte) error {
 		return putAt(ctx, location, content, local.Options{Mode: 0o666, Sync: !o.noSync}, from.where)
 	}
-	if err := o.besides(ctx, img, out, put); err != nil {
-		return got, err
+	if open.HasSides(out) && (img.key != nil || key == nil) { // else it would tell what is encrypted now
+		if err := copySides(ctx, img, out, put); err != nil {
+			return got, err
+		}
 	}
 	if o.log.verbose {
 		log.Info("copied", "chunks", got.Copied, "present", got.Present, "bytes", got.Bytes, "store", redact.URL(to))
@@ -130,11 +131,8 @@ func (o copyOptions) copy(ctx context.Context, std streams, in, out string, show
 // besides are the endings of what may lie beside an index.
 var besides = []string{treeSuffix, profileSuffix}
 
-// besides copies what lies beside the index.
-func (o copyOptions) besides(ctx context.Context, img *openedImage, out string, put func(location string, content []byte) error) error {
-	if !open.HasSides(out) || img.key == nil && o.target.enabled() {
-		return nil
-	}
+// copySides copies what lies beside the index.
+func copySides(ctx context.Context, img *openedImage, out string, put func(location string, content []byte) error) error {
 	for _, ending := range besides {
 		content, err := img.Side(ctx, ending)
 		if errors.Is(err, store.ErrMissing) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"path"
 
 	"caravel/archive"
@@ -16,32 +18,35 @@ type extractedTree struct {
 	Entries int64 `json:"entries"`
 	Bytes   int64 `json:"bytes"`
 	Deleted int64 `json:"deleted"`
+	Kept    int64 `json:"kept"`
+	Linked  int64 `json:"linked"`
+	Cloned  int64 `json:"cloned"` // bytes
+
+	Refused []refusal `json:"refused,omitempty"`
 }
+
+// A refusal is what could not be done for an entry, with --best-effort.
+type refusal struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// maxRefusals is how many of them are listed; of the others only the number is said.
+const maxRefusals = 10000
 
 // tree extracts an archive, or a part of it.
 func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archive) (any, error) {
 	defer a.Close()
-	switch {
-	case e.out == "-":
-		return nil, usagef("%s: holds a tree, which takes a directory", e.in)
-	case e.inPlace:
-		return nil, usagef("%s: holds a tree; --in-place is for disk images", e.in)
-	case e.out == "":
-		e.out = "."
+	opt, err := e.options(from)
+	if err != nil {
+		return nil, err
 	}
 	_ = notify.Send(notify.Ready) // nobody need listen
-	opt := restore.Options{
-		Mask:     e.mask(),
-		Fill:     !e.holes,
-		NoSync:   e.noSync,
-		Progress: e.shown.Counter(),
-		Log:      from.log,
-	}
-	if e.remove != nil {
-		opt.Delete = restore.KeepExtra
-		if *e.remove {
-			opt.Delete = restore.DeleteExtra
+	if e.dryRun {
+		if err := e.plan(ctx, a, opt); err != nil {
+			return nil, within(e.in, err)
 		}
+		return nil, nil
 	}
 	extract := e.whole
 	if e.path != "" {
@@ -51,7 +56,70 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 	if err != nil {
 		return nil, within(e.in, err)
 	}
-	return extractedTree{got.Entries, got.Bytes, got.Deleted}, nil
+	return extractedTree{
+		Entries: got.Entries, Bytes: got.Bytes, Deleted: got.Deleted,
+		Kept: got.Kept, Linked: got.Linked, Cloned: got.Shared,
+		Refused: e.refused.list,
+	}, nil
+}
+
+// checkTree refuses what cannot be done with a tree.
+func (e *extraction) checkTree() error {
+	switch {
+	case e.out == "-":
+		return usagef("%s: holds a tree, which takes a directory", e.in)
+	case e.inPlace:
+		return usagef("%s: holds a tree; --in-place is for disk images", e.in)
+	case e.out == "":
+		e.out = "."
+	}
+	return nil
+}
+
+func (e *extraction) options(from *lazyOpener) (restore.Options, error) {
+	shift, err := e.shift.id()
+	opt := restore.Options{
+		Mask:          e.mask(),
+		Fill:          !e.holes,
+		NoSync:        e.noSync,
+		UndoImmutable: e.unseal,
+		HardLink:      e.hardlink,
+		Shift:         shift,
+		Share:         e.share,
+		Progress:      e.shown.Counter(),
+		Log:           from.log,
+	}
+	if e.effort {
+		opt.Refused = e.refused.add
+	}
+	if e.remove != nil {
+		opt.Delete = restore.KeepExtra
+		if *e.remove {
+			opt.Delete = restore.DeleteExtra
+		}
+	}
+	return opt, err
+}
+
+// refusals are those of one run.
+type refusals struct {
+	list  []refusal
+	count int
+}
+
+func (r *refusals) add(path string, err error) {
+	if r.count++; r.count <= maxRefusals {
+		r.list = append(r.list, refusal{path, err.Error()})
+	}
+}
+
+func (r *refusals) print(to io.Writer) {
+	for _, one := range r.list {
+		fmt.Fprintf(to, "%q: %s\n", one.Path, one.Error)
+	}
+	if more := r.count - len(r.list); more > 0 {
+		fmt.Fprintf(to, "and %d more\n", more)
+	}
 }
 
 func (e *extraction) whole(ctx context.Context, a archive.Archive, opt restore.Options) (restore.Stats, error) {

@@ -171,6 +171,25 @@ func impliedFlags() []cli.Flag {
 	}
 }
 
+// ignoredWorkers is a flag that desync has on all its commands, for one of which nothing
+// is done more than once.
+func ignoredWorkers() []cli.Flag {
+	return []cli.Flag{&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Value: workersValue(new(int)), Hidden: true}}
+}
+
+// hidden flags are read and not shown.
+func hidden(flags []cli.Flag) []cli.Flag {
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.GenericFlag:
+			f.Hidden = true
+		case switchFlag:
+			f.Hidden = true
+		}
+	}
+	return flags
+}
+
 // allStores are the stores to ask, in order.
 func (o sourceOptions) allStores() []string { return slices.Concat(o.stores, o.extraStores) }
 

@@ -50,7 +50,7 @@ name, and is on disk before the client has its answer.
 			newSwitch("writable", "take indexes, too", &opt.writable, "w", "writeable"),
 			newSwitch("no-sync", "answer before an index is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "digest", Usage: "take only indexes of this `ALGORITHM`", DefaultText: "any", Value: digestValue(&digest)},
-		}, webFlags(&opt.web, ":http"), reachFlags(&opt.source.reach), longLogFlags(&opt.log)),
+		}, webFlags(&opt.web, ":http"), reachFlags(&opt.source.reach), ignoredWorkers(), longLogFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 0 {
 				return usagef("want no arguments, not %d; the folder goes with --store", c.NArg())

@@ -50,13 +50,14 @@ type lazyImage struct {
 // A lazyOpener opens the images of one command, which share the memory too.
 type lazyOpener struct {
 	*opener
-	lazy   lazyOptions
-	memory *blockcache.Memory
-	named  *prefetch.Profile // that the user named; nil: the one beside each index
-	heap   heapLimit
-	once   bool           // all of the image will pass by, once
-	whole  bool           // indexes are needed to their ends before anything else
-	cached []*cachedImage // guarded by mu
+	lazy    lazyOptions
+	memory  *blockcache.Memory
+	named   *prefetch.Profile // that the user named; nil: the one beside each index
+	corInit []byte            // which chunks are fetched before that, see readCorState; nil: none
+	heap    heapLimit
+	once    bool           // all of the image will pass by, once
+	whole   bool           // indexes are needed to their ends before anything else
+	cached  []*cachedImage // guarded by mu
 
 	began       time.Time
 	stopReports func() // nil: there are none

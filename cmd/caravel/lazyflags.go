@@ -22,6 +22,8 @@ type lazyOptions struct {
 	record      string // "": nowhere
 	profile     string
 	materialize string // a file, yes or no; "": not said
+	corSave     string // "": nowhere; see corFlags
+	corInit     string // "": nothing
 	stats       bool
 	statsFile   string // "": none
 	log         logOptions

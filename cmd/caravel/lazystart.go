@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"caravel/index"
 	"caravel/store/local"
 )
 
@@ -31,6 +32,9 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 			o.log.Warn("no report", "err", err)
 		}
 	})
+	if o.corInit, err = readCorState(opt.corInit); err != nil {
+		return nil, errors.Join(fmt.Errorf("--cor-state-init: %w", err), o.Close())
+	}
 	o.stopReloads = o.reloads()
 	return o, nil
 }
@@ -40,6 +44,9 @@ func startLazy(ctx context.Context, std streams, opt lazyOptions) (*lazyOpener, 
 func (o lazyOptions) canReport() error {
 	if err := canWriteAt(o.record); err != nil {
 		return fmt.Errorf("--record: %w", err)
+	}
+	if err := canWriteAt(o.corSave); err != nil {
+		return fmt.Errorf("--cor-state-save: %w", err)
 	}
 	if err := canWrite(o.statsFile); err != nil {
 		return fmt.Errorf("--stats-file: %w", err)
@@ -55,16 +62,9 @@ func (o lazyOptions) canReport() error {
 
 // writeProfile writes what was touched of the image, if there is one by now.
 func (o *lazyOpener) writeProfile() error {
-	o.mu.Lock()
-	images := slices.Clone(o.cached)
-	o.mu.Unlock()
-	if o.lazy.record == "" || len(images) == 0 {
-		return nil
-	}
-	img := images[0] // there are no others, see ofOneImage
-	x := img.whole()
-	if x == nil {
-		return fmt.Errorf("%s: nothing is recorded: its index is not here to the end", img.src.where)
+	img, x, err := o.recorded()
+	if err != nil || img == nil || o.lazy.record == "" {
+		return err
 	}
 	var b bytes.Buffer
 	if _, err := img.recorder.Profile(x).WriteTo(&b); err != nil {
@@ -72,6 +72,23 @@ func (o *lazyOpener) writeProfile() error {
 	}
 	ctx := context.Background() // the command is about to end
 	return putAt(ctx, o.lazy.record, b.Bytes(), local.Options{Sync: true}, o.where)
+}
+
+// recorded is the image of which is recorded what is touched, and its index; nil if
+// there is none, or not yet.
+func (o *lazyOpener) recorded() (*cachedImage, *index.Index, error) {
+	o.mu.Lock()
+	images := slices.Clone(o.cached)
+	o.mu.Unlock()
+	if len(images) == 0 || images[0].recorder == nil {
+		return nil, nil, nil
+	}
+	img := images[0] // there are no others, see ofOneImage
+	x := img.whole()
+	if x == nil {
+		return nil, nil, fmt.Errorf("%s: nothing is recorded: its index is not here to the end", img.src.where)
+	}
+	return img, x, nil
 }
 
 // writeReport puts a file in its place, though the command is about to end.

@@ -31,7 +31,7 @@ chunk is fetched.
 			"# how many bytes the image has that do not repeat",
 			"caravel list-chunks --json disk.caibx | jq -s 'unique_by(.id) | map(.size) | add'",
 		),
-		Flags: slices.Concat([]cli.Flag{jsonFlag(&asJSON)}, indexFlags(&source), logFlags(&log), impliedFlags()),
+		Flags: slices.Concat([]cli.Flag{jsonFlag(&asJSON)}, indexFlags(&source), logFlags(&log), impliedFlags(), ignoredWorkers()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usagef("want INDEX, not %d arguments", c.NArg())

@@ -24,6 +24,9 @@ type makeOptions struct {
 	cacheAuto     bool
 	bases         []string // indexes
 	fsSize        bool
+	input         string // disk or tar, which IN has to be; "": what it is
+	platform      string // of a container's image; "": not said
+	bestEffort    bool   // leave out of a tar stream what an archive cannot keep
 	params        chunker.Params
 	form          store.Form
 	formSaid      bool
@@ -31,6 +34,7 @@ type makeOptions struct {
 	crypt         encryptionOptions
 	checkExisting bool
 	noSync        bool
+	printStats    bool
 	workers       int           // 0: not said
 	timeout       time.Duration // 0: for ever
 	progress      progress.Mode
@@ -49,7 +53,11 @@ func makeCommand() *cli.Command {
 		ArgsUsage: "[IMAGE [FROM]]",
 		Description: `Makes of a directory a .caidx, whose chunks go into a store, or a .catar, which
 holds everything; of a .catar, too, a .caidx; of a disk image (a file, a block
-device, a pipe, "-" for standard input) a .caibx. The store is default.castr
+device, a pipe, "-" for standard input) a .caibx. A tree may also come as a tar
+stream, also packed with gzip, zstd, xz or bzip2, in any order, and as a container's
+image on this disk: oci:DIR:TAG, where DIR is an OCI image layout, or a tar of it or of
+docker save. What is in there that an archive cannot keep is listed, and nothing is
+made, unless with --best-effort. The store is default.castr
 beside the index if none is named. IMAGE may be "-" for standard output: a .catar
 of a directory, else a .caibx. If nothing is named, trees are made of the current
 directory, and the rest of standard input. A block device ends where the ext2 to
@@ -85,6 +93,8 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
+			"caravel make tree.caidx rootfs.tar.xz",
+			"caravel make --platform=linux/arm64 tree.caidx oci:layout:latest",
 			"caravel make --base=https://host/images/disk.caibx https://me:secret@host/images/next.caibx disk.img",
 			"# what the index would be, without storing anything",
 			"caravel make --no-store - disk.img | sha256sum",
@@ -100,10 +110,13 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("cache-auto", "have the cache in FROM/.cacac, which is not packed", &opt.cacheAuto, "c"),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
+			&cli.StringFlag{Name: "platform", Usage: "take the container's image for `OS/ARCH`, or OS/ARCH/VARIANT", DefaultText: "this machine's, or the only one", Destination: &opt.platform},
+			bestEffortFlag(&opt.bestEffort),
 			newSwitch("check-existing", "read the chunks that the store has and rewrite damaged ones", &opt.checkExisting),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", DefaultText: "one a core, or 64 into a store behind a network", Value: workersValue(&opt.workers)},
 			&cli.GenericFlag{Name: "timeout", Usage: "give up what a server does not take, with all retries, after `TIME`; 0: never", Value: durationValue(&opt.timeout)},
+			newSwitch("print-stats", "print to standard error, as JSON, how many chunks there are, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, encryptionFlags(&opt.crypt), packFlags(&opt.pack), chunkSizeFlags(&opt.params), reachFlags(&opt.reach), logFlags(&opt.log)),
@@ -120,10 +133,7 @@ What make itself writes below the directory, its store too, is left out.
 			if err != nil {
 				return err
 			}
-			if opt.crypt.enabled() && !c.IsSet("no-tree") {
-				opt.noTree = true // its names and attributes would be there for all to read
-			}
-			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in}
+			m := &maker{makeOptions: opt, std: streamsOf(c), kind: k, out: out, in: in, treeSaid: c.IsSet("no-tree")}
 			return m.run(c.Context)
 		},
 	}
@@ -157,10 +167,12 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		k = blobIndex
 	case k == blobIndex && isFolder:
 		return "", "", fmt.Errorf("%s: is a directory, of which a .caidx or a .catar is made", in)
-	case k == archiveKind && !isFolder && (in == "-" || err == nil):
-		return "", "", usagef("%s: a .catar is made of a directory", in)
 	}
 	switch {
+	case k == blobIndex && containerRef(in) != "":
+		return "", "", usagef("%s: of a container's image a .caidx or a .catar is made", in)
+	case o.platform != "" && containerRef(in) == "":
+		return "", "", usagef("--platform is for containers' images, which begin with oci:")
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
 	case o.cachePlace(in) != "" && (k != archiveIndex || !isFolder):

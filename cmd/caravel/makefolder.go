@@ -29,7 +29,7 @@ func (m *maker) fromFolder(ctx context.Context, mode fs.FileMode) (result, error
 	var made result
 	var err error
 	if dir := m.cachePlace(m.in); m.kind == archiveKind {
-		made, err = m.archive(ctx, p, mode)
+		made, err = m.archive(ctx, &archiveFile{Reader: p, sum: f.Digest().New(), progress: m.shown.Counter(), into: p.leaveOut}, mode)
 	} else if dir != "" {
 		made, err = m.fromFolderAgain(ctx, p, dir, mode)
 	} else {
@@ -91,11 +91,10 @@ func pathOf(location string) string {
 	return ""
 }
 
-// archive makes a .catar.
-func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (result, error) {
-	file := &packedFile{packing: p, progress: m.shown.Counter()}
-	if !m.noDigest {
-		file.sum = p.flags.Digest().New()
+// archive puts a .catar into its place.
+func (m *maker) archive(ctx context.Context, file *archiveFile, mode fs.FileMode) (result, error) {
+	if m.noDigest {
+		file.sum = nil
 	}
 	_ = notify.Send(notify.Ready) // nobody need listen
 	var err error
@@ -115,7 +114,7 @@ func (m *maker) archive(ctx context.Context, p *packing, mode fs.FileMode) (resu
 
 // send puts a .catar to a place behind a network, once: what is read of a directory
 // cannot be read again.
-func (m *maker) send(ctx context.Context, file *packedFile) error {
+func (m *maker) send(ctx context.Context, file *archiveFile) error {
 	r, w := io.Pipe()
 	packed := make(chan struct{})
 	go func() {
@@ -175,25 +174,31 @@ func (p *packing) Close() error {
 	return p.walk.Close()
 }
 
-// A packedFile is a directory on its way into a file.
-type packedFile struct {
-	*packing
+// leaveOut leaves a file out, which may lie in the directory.
+func (p *packing) leaveOut(st fs.FileInfo) {
+	p.opt.LeaveOut = appendInode(p.opt.LeaveOut, st)
+}
+
+// An archiveFile is an archive on its way into a file.
+type archiveFile struct {
+	io.Reader
 	sum      hash.Hash // nil: nobody wants it
 	size     int64
 	progress *atomic.Int64
+	into     func(fs.FileInfo) // told which file that is; nil: need not know
 }
 
-func (f *packedFile) Read(b []byte) (int, error) {
-	n, err := f.packing.Read(b)
+func (f *archiveFile) Read(b []byte) (int, error) {
+	n, err := f.Reader.Read(b)
 	f.progress.Add(int64(n))
 	return n, err
 }
 
-// WriteTo learns which file that is, which may lie in the directory.
-func (f *packedFile) WriteTo(w io.Writer) (int64, error) {
-	if to, ok := w.(*os.File); ok {
+// WriteTo learns which file that is.
+func (f *archiveFile) WriteTo(w io.Writer) (int64, error) {
+	if to, ok := w.(*os.File); ok && f.into != nil {
 		if st, err := to.Stat(); err == nil && st.Mode().IsRegular() {
-			f.opt.LeaveOut = appendInode(f.opt.LeaveOut, st)
+			f.into(st)
 		}
 	}
 	var err error

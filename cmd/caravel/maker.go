@@ -24,12 +24,13 @@ import (
 // A maker is one run of make.
 type maker struct {
 	makeOptions
-	std     streams
-	kind    kind
-	out, in string
-	where   open.Options // for all that is read and written
-	logger  *slog.Logger
-	shown   *progress.Progress
+	std      streams
+	kind     kind
+	out, in  string
+	treeSaid bool         // whether there is to be a sidecar
+	where    open.Options // for all that is read and written
+	logger   *slog.Logger
+	shown    *progress.Progress
 }
 
 func (m *maker) run(ctx context.Context) error {
@@ -45,13 +46,15 @@ func (m *maker) run(ctx context.Context) error {
 		m.shown.Done(err)
 		return err
 	}
+	if err := m.decideTree(); err != nil {
+		m.shown.Done(err)
+		return err
+	}
 	switch st, statErr := os.Stat(m.in); {
 	case m.kind == blobIndex:
 		made, err = m.fromBlob(ctx)
-	case m.kind == archiveIndex && (statErr != nil || !st.IsDir()):
-		made, err = m.fromArchive(ctx)
-	case statErr != nil:
-		err = statErr
+	case statErr != nil || !st.IsDir():
+		made, err = m.fromStream(ctx)
 	default:
 		made, err = m.fromFolder(ctx, st.Mode())
 	}
@@ -59,11 +62,24 @@ func (m *maker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := m.stats(made); err != nil {
+		return err
+	}
 	to := m.std.out
 	if m.out == "-" {
 		to = m.std.err
 	}
 	return made.print(to, m.json)
+}
+
+// stats prints what desync's --print-stats prints. It cuts some chunks in vain, which is
+// the difference between its figures.
+func (m *maker) stats(made result) error {
+	if !m.printStats || made.chunked == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(m.std.err, "{\n  \"ChunksAccepted\": %d,\n  \"ChunksProduced\": %[1]d\n}\n", made.Chunks)
+	return err
 }
 
 // fromBlob makes a .caibx.

@@ -37,6 +37,17 @@ func (m *maker) hasSidecar() bool {
 	return err != nil || st.Mode().IsRegular()
 }
 
+// decideTree leaves the sidecar out, unless it was asked for, where the chunks are
+// encrypted: its names and attributes would be there for all to read.
+func (m *maker) decideTree() error {
+	if m.treeSaid || m.noTree || !m.hasSidecar() {
+		return nil
+	}
+	key, err := open.Key(m.storePlace(), m.where)
+	m.noTree = key != nil
+	return err
+}
+
 // tee is r, of which the skimmer sees all.
 func (s *skimmer) tee(r io.Reader) io.Reader {
 	if s == nil {

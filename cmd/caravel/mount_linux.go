@@ -123,21 +123,30 @@ With -o ro, what was written is shown and nothing more is.
 
 func mountIndexCommand() *cli.Command {
 	opt := mountOptions{what: blobIndex}
+	var cor corOptions
 	return &cli.Command{
 		Name:      "mount-index",
 		Category:  lazily,
 		Usage:     "what mount does with a disk image, by desync's name",
 		ArgsUsage: "INDEX DIR",
 		Description: `Shows the image of INDEX (a .caibx: path, URL, "-" for standard input) as one
-read-only file in DIR, named like the index without its ending; see mount.
+read-only file in DIR, named like the index without its ending; see mount. Its flags
+are desync's as well: a copy-on-read file is what --materialize makes.
 
-` + examples("caravel mount-index http://host/disk.caibx /mnt"),
+` + examples(
+			"caravel mount-index http://host/disk.caibx /mnt",
+			"# desync's words; caravel mount --materialize does the same",
+			"caravel mount-index -s http://host/default.castr --cor-file=/var/tmp/disk.cor disk.caibx /mnt",
+		),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "call the file `NAME`", Destination: &opt.name},
-		}, mountFlags(&opt), lazyFlags(&opt.lazy), impliedFlags()),
+		}, corFlags(&cor), mountFlags(&opt), lazyFlags(&opt.lazy), impliedFlags()),
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usagef("want INDEX and DIR, not %d arguments", c.NArg())
+			}
+			if err := cor.apply(&opt.lazy); err != nil {
+				return err
 			}
 			return beginMount(c, streamsOf(c), c.Args().Get(0), c.Args().Get(1), &opt)
 		},

@@ -30,9 +30,22 @@ elsewhere no more than that is fetched. Every file is read, for its digest.
 			"# what differs between a directory and an image of it",
 			"diff <(caravel mtree /srv/tree) <(caravel mtree tree.caidx)",
 		),
-		Flags:  append(listFlags(&opt), ignoredRecursive()),
+		Flags:  append(listFlags(&opt), ignoredRecursive(), indexFlag(&opt.what)),
 		Action: listAction(&opt, true, mtree),
 	}
+}
+
+// indexFlag is desync's for an archive's index, which we tell by its name.
+func indexFlag(to *kind) cli.Flag {
+	f := newSwitch("index", "as --what=archive-index", new(bool), "i")
+	f.Hidden = true
+	f.Action = func(_ *cli.Context, given any) error {
+		if given.(cli.Generic).String() == showYesNo(true) {
+			*to = archiveIndex
+		}
+		return nil
+	}
+	return f
 }
 
 // ignoredRecursive is a flag that every command of casync takes, and that

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"caravel/store/http"
@@ -111,6 +112,25 @@ func putFile(ctx context.Context, path string, r io.Reader, opt local.Options) e
 	}
 	dir, name := filepath.Split(path)
 	return local.New(dir, opt).Put(ctx, name, r, -1)
+}
+
+// putPrinted is putFile of what print prints. An error of print is returned as it is:
+// it is not the file's fault.
+func putPrinted(ctx context.Context, path string, opt local.Options, print func(io.Writer) error) error {
+	r, w := io.Pipe()
+	var printing sync.WaitGroup
+	var failed error
+	printing.Go(func() {
+		failed = print(w)
+		w.CloseWithError(failed)
+	})
+	err := putFile(ctx, path, r, opt)
+	r.CloseWithError(err)
+	printing.Wait()
+	if err != nil && failed != nil && errors.Is(err, failed) {
+		return failed
+	}
+	return err
 }
 
 func putInto(ctx context.Context, path string, r io.Reader) error {

@@ -29,6 +29,19 @@ type reachOptions struct {
 
 // reachFlags are for commands that open a location.
 func reachFlags(opt *reachOptions) []cli.Flag {
+	return append(placeFlags(opt), cacheRepairFlag())
+}
+
+// cacheRepairFlag is desync's: a damaged chunk in a cache is always fetched again, and
+// nothing else can be wanted.
+func cacheRepairFlag() cli.Flag {
+	f := newSwitch("cache-repair", "fetch a damaged chunk of a cache again, as is always done", new(bool), "r")
+	f.Hidden = true
+	return f
+}
+
+// placeFlags are for one of which -r is something else.
+func placeFlags(opt *reachOptions) []cli.Flag {
 	s := &opt.flags
 	return append([]cli.Flag{
 		configFlag(&opt.config),

@@ -16,7 +16,7 @@ import (
 // report writes what was touched and what was done to where the user wants
 // them; the tables go to w if they are wanted there.
 func (o *lazyOpener) report(w io.Writer, tables bool) error {
-	err := o.writeProfile()
+	err := errors.Join(o.writeProfile(), o.writeCorState())
 	if !tables && o.lazy.statsFile == "" {
 		return err
 	}

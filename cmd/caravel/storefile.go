@@ -67,6 +67,21 @@ func (o *opener) reloads() (stop func()) {
 	return onReload(o.reload)
 }
 
+// reloads has the state written at each SIGHUP, too, if one is.
+func (o *lazyOpener) reloads() (stop func()) {
+	if o.lazy.corSave == "" {
+		return o.opener.reloads()
+	}
+	return onReload(func() {
+		if err := o.writeCorState(); err != nil {
+			o.log.Warn("state is not written", "err", err)
+		}
+		if o.opt.storeFile != "" {
+			o.reload()
+		}
+	})
+}
+
 // reload reads the store file again and has all images read from the stores that it
 // names now. If one cannot be opened, all stays as it was.
 func (o *opener) reload() { o.reloaded(o.exchange()) }

@@ -20,19 +20,25 @@ func writer(location string, where open.Options, log *slog.Logger) (store.Writer
 }
 
 // target opens the store that chunks of others are copied into: packed as form says, and
-// encrypted as those are that they come from, unless crypt says otherwise.
-func (o *opener) target(ctx context.Context, location string, form store.Form, crypt encryptionOptions) (store.Writer, error) {
+// encrypted as those are that they come from, unless crypt says otherwise. It returns the
+// key, too, with which they then are; nil: none.
+func (o *opener) target(ctx context.Context, location string, form store.Form, crypt encryptionOptions) (store.Writer, *store.Key, error) {
 	err := o.unlock(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	where := o.where
 	where.Wrap = nil
 	if where.Form, err = crypt.form(ctx, form, o.stderr, o.log); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !crypt.said() {
 		where.Form.Key = o.where.Form.Key
 	}
-	return writer(location, where, o.log)
+	key, err := open.Key(location, where)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := writer(location, where, o.log)
+	return w, key, err
 }

@@ -63,7 +63,7 @@ have it, it is put aside, under its name and .damaged.
 			&cli.GenericFlag{Name: "timeout", Usage: "give up a chunk with all retries after `TIME`; 0: never", Value: durationValue(&opt.source.timeout)},
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
-		}, encryptionFlags(&opt.source.crypt), logFlags(&opt.log)),
+		}, encryptionFlags(&opt.source.crypt), placeFlags(&opt.source.reach), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() > 0:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -27,26 +28,37 @@ func (q *Queue) request(a *attempt) (next *attempt) {
 	a.cancel(nil)
 
 	q.mu.Lock()
-	drop := q.land(a, c, found, err)
+	var drop []*store.Chunk
+	if c := q.land(a, c, found, err); c != nil {
+		drop = append(drop, c)
+	}
 	if q.window.clogged && q.demanding(time.Now()) {
 		q.makeWay()
 	}
+	if q.inFlight() > 0 {
+		// Whose answers are here, too, shall land before the first of them is decoded: then
+		// there is a batch. Where reading is all but free none would ever wait.
+		q.dispatch()
+		q.unlock()
+		runtime.Gosched()
+		q.mu.Lock()
+	}
 	for {
 		q.dispatch()
-		f := q.nextToDecode()
-		if f == nil {
+		batch := q.nextToDecode()
+		if batch == nil {
 			next = q.firstBegun()
 		}
 		q.unlock()
-		if drop != nil {
-			drop.Release()
+		for _, c := range drop {
+			c.Release()
 		}
-		if f == nil {
+		if batch == nil {
 			return next
 		}
-		plain, err := f.check()
+		errs := check(batch)
 		q.mu.Lock()
-		drop = q.decoded(f, plain, err)
+		drop = q.decoded(batch, errs)
 	}
 }
 
@@ -120,50 +132,83 @@ func (q *Queue) measure(f *flight, a *attempt, c *store.Chunk, now time.Time) {
 	q.counts[f.class].Stored += int64(c.Came())
 }
 
-// nextToDecode is the most urgent flight that has landed; nil: none, or no core
-// is free.
-func (q *Queue) nextToDecode() *flight {
-	if q.decoding >= q.cores {
+// atOnce is how many chunks a core decodes at one time, at most: the digests of eight
+// take as long as that of one and a half, and none of them waits long for the others.
+const atOnce = 8
+
+// nextToDecode are the most urgent flights that have landed, all of one class, and no
+// more of them than leave their share to other cores that are free; nil: there is none,
+// or no core is free.
+func (q *Queue) nextToDecode() (batch []*flight) {
+	free := q.cores - q.decoding
+	if free <= 0 {
 		return nil
 	}
 	for i := range q.landed {
-		if f := q.landed[i].first; f != nil {
-			q.landed[i].remove(f)
+		line := &q.landed[i]
+		for n := min(atOnce, (line.n+free-1)/free); n > 0; n-- {
+			f := line.first
+			line.remove(f)
 			f.state = decoding
+			batch = append(batch, f)
+		}
+		if batch != nil {
 			q.decoding++
-			return f
+			return batch
 		}
 	}
 	return nil
 }
 
-// check decodes and verifies the chunk of f, and returns its plain size. It is
-// called without the lock: no other goroutine has the chunk.
-func (f *flight) check() (size int, err error) {
-	c := f.chunk
-	if err := c.Verify(); err != nil {
-		return 0, err
+// check decodes and verifies the chunks of a batch. It is called without the lock: no
+// other goroutine has the chunks.
+func check(batch []*flight) []error {
+	chunks := make([]*store.Chunk, len(batch))
+	for i, f := range batch {
+		chunks[i] = f.chunk
 	}
+	errs := store.VerifyAll(chunks)
+	for i, f := range batch {
+		if errs[i] == nil {
+			errs[i] = f.wrong()
+		}
+	}
+	return errs
+}
+
+// wrong says what is wrong with a chunk that is what its own ID says.
+func (f *flight) wrong() error {
+	c := f.chunk
 	if c.ID() != f.id || c.Digest() != f.digest {
-		return 0, &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
+		return &store.CorruptError{ID: f.id, Where: c.Where(), Got: c.ID()}
 	}
 	plain, err := c.Plain()
+	f.plain = len(plain)
 	if err == nil && f.size != 0 && len(plain) != f.size {
 		err = &store.CorruptError{ID: f.id, Where: c.Where(),
 			Err: fmt.Errorf("%d bytes, the index says %d,", len(plain), f.size)}
 	}
-	return len(plain), err
+	return err
 }
 
-// decoded takes what check said. The chunk that it returns is of no use and
+// decoded takes what check said. The chunks that it returns are of no use and
 // must be released, outside the lock.
-func (q *Queue) decoded(f *flight, plain int, err error) (drop *store.Chunk) {
-	c := f.chunk
+func (q *Queue) decoded(batch []*flight, errs []error) (drop []*store.Chunk) {
 	q.decoding--
+	for i, f := range batch {
+		if c := q.verified(f, errs[i]); c != nil {
+			drop = append(drop, c)
+		}
+	}
+	return drop
+}
+
+func (q *Queue) verified(f *flight, err error) (drop *store.Chunk) {
+	c := f.chunk
 	q.held -= int64(c.Came())
 	if err == nil && f.waiters > 0 && f.state != over {
 		q.counts[f.class].Chunks++
-		q.counts[f.class].Plain += int64(plain)
+		q.counts[f.class].Plain += int64(f.plain)
 		q.answered(time.Now())
 		q.finish(f, nil)
 		return nil

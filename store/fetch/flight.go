@@ -56,6 +56,7 @@ type flight struct {
 
 	done  chan struct{}
 	chunk *store.Chunk
+	plain int // bytes of the chunk, once it is verified
 	found bool
 	err   error
 }

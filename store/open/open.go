@@ -222,6 +222,16 @@ func Writer(location string, opt Options) (store.Writer, error) {
 	return store.Writable(b, s.form(opt))
 }
 
+// Key is what the chunks of a store are encrypted with, by all that is said of it; nil:
+// nothing. The store is not opened.
+func Key(location string, opt Options) (*store.Key, error) {
+	s, opt, err := kindOf(location, opt)
+	if err != nil {
+		return nil, err
+	}
+	return s.form(opt).Key, nil
+}
+
 // kindOf is the kind of a chunk store's location, and the options for it.
 func kindOf(location string, opt Options) (scheme, Options, error) {
 	s, err := schemeOf(location)

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package seed
+
+const openQuick = 0
