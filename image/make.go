@@ -37,8 +37,10 @@ type MakeOptions struct {
 	// Base are chunks that dst has, which it is not asked for, unless with CheckExisting.
 	Base Base
 
-	// NoDigest leaves Made.Digest out. One stream after the other is all that a hash can
-	// do, at 600 MB/s or so, also of holes; nothing else here is that slow.
+	// NoDigest leaves Made.Digest out. A hash takes one block after the other, on one core,
+	// those of holes as well: SHA-512/256 600 MB/s on a Zen 5, SHA-256 with its SHA extensions
+	// 1.5 GB/s. Of 4 GiB, of which 1.8 are data and in the store, all the rest takes
+	// 2.5 s of processor time on all cores, the digest alone 7 s on one.
 	NoDigest bool
 
 	// Parts gives the chunks, in place of Make's reader, of which Make then knows nothing;

@@ -108,7 +108,8 @@ type summing struct {
 	m      *maker
 	state  []byte     // where it goes on from; nil: where it is
 	behind []*makeJob // chunks behind that
-	bytes  int        // of these
+	first  int        // row of the first of these
+	bytes  int        // of them all
 	row    int
 }
 
@@ -127,6 +128,9 @@ func (s *summing) add(ctx context.Context, j *makeJob) error {
 		s.note(s.row, false, s.marshal)
 		return err
 	}
+	if len(s.behind) == 0 {
+		s.first = s.row
+	}
 	s.behind = append(s.behind, j)
 	s.bytes += k.Size
 	switch {
@@ -135,9 +139,7 @@ func (s *summing) add(ctx context.Context, j *makeJob) error {
 		s.state = k.State
 		s.note(s.row, false, func() []byte { return k.State })
 	case s.bytes > mostBehind:
-		err := s.catchUp(ctx)
-		s.note(s.row, false, s.marshal)
-		return err
+		return s.catchUp(ctx)
 	}
 	return nil
 }
@@ -157,10 +159,11 @@ func (s *summing) catchUp(ctx context.Context) error {
 		s.state = nil
 	}
 	defer s.drop()
-	for _, j := range s.behind {
+	for i, j := range s.behind {
 		if err := s.write(ctx, j); err != nil {
 			return err
 		}
+		s.note(s.first+i, false, s.marshal)
 	}
 	return nil
 }

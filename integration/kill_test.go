@@ -81,7 +81,7 @@ func after(d time.Duration) <-chan struct{} {
 func TestKillMake(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	recipe{seed: 9, size: 6 << 20, kind: "random"}.write(t, path("image"))
+	recipe{seed: 9, size: 1 << 20, kind: "random"}.write(t, path("image"))
 	began := time.Now()
 	must(t, caravel, "make", "--chunk-size=4K", "--store="+path("st.castr"), path("want.caibx"), path("image"))
 	whole := time.Since(began)
@@ -91,7 +91,7 @@ func TestKillMake(t *testing.T) {
 	}
 
 	killed, complete := 0, 0
-	for i := range times(3, 60) {
+	for i := range times(20, 200) {
 		index, store := path("x.caibx"), path("st.castr")
 		make := []string{"make", "--chunk-size=4K", "--store=" + store, index, path("image")}
 		e := interrupt(t, syscall.SIGKILL, after(time.Duration(rand.Int64N(int64(whole)))), make...)
@@ -107,6 +107,7 @@ func TestKillMake(t *testing.T) {
 		goodChunks(t, store, path("want.caibx"))
 		must(t, caravel, make...)
 		holds(t, index, want)
+		must(t, caravel, "verify", "-s", store)
 		clean(t, dir, "image", "want.caibx", "x.caibx", "early")
 		must(t, caravel, "extract", "--no-sync", "--store="+store, index, path("out"))
 		holds(t, path("out"), read(t, path("image")))

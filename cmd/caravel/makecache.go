@@ -94,6 +94,14 @@ func (r *recall) options(ctx context.Context, to *image.MakeOptions, stream io.R
 	}
 }
 
+// count is how many chunks were known.
+func (r *recall) count() int {
+	if r == nil {
+		return 0
+	}
+	return r.Reused()
+}
+
 // keep remembers what was made. That the image is there does not depend on it.
 func (r *recall) keep(ctx context.Context, x *index.Index, log *slog.Logger) {
 	if r == nil {

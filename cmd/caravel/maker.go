@@ -138,7 +138,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	}
 	made.Index.Flags = f // also if there are none, which Make takes for "not said"
 	if m.log.verbose {
-		m.logger.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "store", redact.URL(m.storePlace()))
+		m.logger.Info("made", "size", made.Index.Size(), "chunks", made.Index.Len(), "stored", made.Stored, "reused", made.Reused, "known", known.count(), "store", redact.URL(m.storePlace()))
 	}
 	var index bytes.Buffer
 	if _, err := made.Index.WriteTo(&index); err != nil {

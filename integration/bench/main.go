@@ -65,6 +65,7 @@ func comparisons() []comparison {
 	return []comparison{
 		{"make", disk, (*setting).makeEmpty},
 		{"remake", disk, (*setting).makePresent},
+		{"next", disk, (*setting).makeNext},
 		{"extract", disk, (*setting).extract},
 		{"http", disk, (*setting).extractHTTP},
 		{"mount", disk, (*setting).mounts},

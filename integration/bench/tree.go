@@ -61,7 +61,19 @@ func (s *setting) treeMake() error {
 	if err := compete("make a tree, empty store (caravel waits for the disk, the others do not)", s.runs, s.packed, empty...); err != nil {
 		return err
 	}
-	return compete("make it again, all chunks present", s.runs, s.packed, work(func(string) func() error { return nil })...)
+	again := work(func(string) func() error { return nil })
+	for _, how := range []struct {
+		name string
+		args []string
+	}{{"cache", nil}, {"c, silent", []string{"--no-digest"}}} {
+		c := s.caravel(nil, append([]string{"make", "--cache=" + s.path("made"), "--store=" + a, s.path("a.caidx"), s.tree}, how.args...)...)
+		c.name = how.name
+		again = append(again, c)
+	}
+	if s.casync != "" {
+		again = append(again, contestant{name: "casync -c", args: []string{s.casync, "make", "--cache=" + s.path("theirs"), "--store=" + b, s.path("b.caidx"), s.tree}})
+	}
+	return compete("make it again, all chunks present", s.runs, s.packed, again...)
 }
 
 func (s *setting) treeArchive() error {

@@ -10,7 +10,8 @@
 // there is crypto/sha512.
 //
 // On one core of a Zen 5 at some 4 GHz, chunks of 16 to 112 KiB: crypto/sha512 580 MB/s; two
-// at once 760 MB/s, eight 1,560 (they end at different times), 32 together 3,200.
+// at once 760 MB/s, eight 1,560 (they end at different times), 32 together 3,200. SHA-256,
+// for which there are instructions, takes 1,500 without any of this.
 package multisum
 
 import (
