@@ -69,10 +69,10 @@ func (o pullOptions) pull(ctx context.Context, std streams, root chunker.ID, sho
 	shown.Total(p.Index.Size())
 	if o.out == "-" {
 		err := image.Stream(ctx, p.Index, s, std.out, 0, p.Index.Size(), image.StreamOptions{InFlight: o.source.workers, Progress: shown.Counter()})
-		return extractedBlob{Fetched: p.Index.Size()}, err
+		return newExtractedBlob(image.Extracted{Fetched: image.Share{Chunks: int64(p.Index.Len()), Bytes: p.Index.Size()}}), err
 	}
 	got, err := image.Extract(ctx, p.Index, s, o.out, image.ExtractOptions{NoSync: o.noSync, InFlight: o.source.workers, Progress: shown.Counter()})
-	return extractedBlob{Kept: got.Kept, Holes: got.Holes, Fetched: got.Fetched}, err
+	return newExtractedBlob(got), err
 }
 
 // prepared opens the stores that prepared images are in: those that are named, or the
