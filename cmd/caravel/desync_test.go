@@ -28,6 +28,8 @@ func TestDesyncFlags(t *testing.T) {
 		"chunk":          "chunk-size= m= start= S=",
 		"chop":           link + store + ignoring,
 		"cache":          link + store + cached + ignoring,
+		"tar":            link + store + "index i chunk-size= m= input-format= no-time one-file-system x tar-add-root",
+		"untar":          link + store + cached + "index i no-same-owner no-same-permissions output-format=",
 		"mtree":          link + store + cached + "index i",
 		"list-chunks":    link,
 		"info":           link + store + cached + "seed= chunks-info= format= f=",
