@@ -23,11 +23,13 @@ func TestDesyncFlags(t *testing.T) {
 	)
 	tests := map[string]string{
 		"make":           link + store + "chunk-size= m= print-stats",
-		"extract":        link + store + cached + "in-place k",
+		"extract":        link + store + cached + "in-place k print-stats seed= seed-dir= skip-invalid-seeds regenerate-invalid-seeds",
 		"cat":            link + store + cached + "offset= o= length= l=",
 		"chunk":          "chunk-size= m= start= S=",
 		"chop":           link + store + ignoring,
 		"cache":          link + store + cached + ignoring,
+		"tar":            link + store + "index i chunk-size= m= input-format= no-time one-file-system x tar-add-root",
+		"untar":          link + store + cached + "index i no-same-owner no-same-permissions output-format=",
 		"mtree":          link + store + cached + "index i",
 		"list-chunks":    link,
 		"info":           link + store + cached + "seed= chunks-info= format= f=",

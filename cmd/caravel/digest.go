@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -14,13 +15,18 @@ import (
 	"caravel/catar"
 	"caravel/chunker"
 	"caravel/image"
+	"caravel/internal/progress"
+	"caravel/internal/redact"
 )
 
 type digestOptions struct {
-	source sourceOptions
-	pack   packOptions
-	what   kind
-	log    logOptions
+	source   sourceOptions
+	pack     packOptions
+	what     kind
+	log      logOptions
+	progress progress.Mode
+	shown    *progress.Progress
+	json     bool
 }
 
 func digestCommand() *cli.Command {
@@ -45,6 +51,8 @@ its own; no more than that is fetched.
 		),
 		Flags: slices.Concat([]cli.Flag{
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobKind, blobIndex, folderKind),
+			progressFlag(&opt.progress),
+			jsonFlag(&opt.json),
 		}, packFlags(&opt.pack), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
 			switch {
@@ -54,9 +62,14 @@ its own; no more than that is fetched.
 				return usagef("want IMAGE and perhaps PATH, not %d arguments", c.NArg())
 			}
 			in, path := argument(c, 0, "."), argument(c, 1, "")
+			opt.shown = progress.New(c.App.ErrWriter, opt.progress, "digest "+redact.URL(in), 0)
 			id, err := digest(c.Context, streamsOf(c), in, path, opt)
-			if err != nil {
+			opt.shown.Done(err)
+			switch {
+			case err != nil:
 				return err
+			case opt.json:
+				return json.NewEncoder(c.App.Writer).Encode(map[string]chunker.ID{"digest": id})
 			}
 			_, err = fmt.Fprintln(c.App.Writer, id)
 			return err
@@ -65,7 +78,7 @@ its own; no more than that is fetched.
 }
 
 func digest(ctx context.Context, std streams, in, path string, opt digestOptions) (chunker.ID, error) {
-	from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(std.err))
+	from, err := newLazyOpener(std, lazyOptions{source: opt.source}, opt.log.logger(opt.shown))
 	if err != nil {
 		return chunker.ID{}, err
 	}
@@ -80,11 +93,11 @@ func digest(ctx context.Context, std streams, in, path string, opt digestOptions
 			return chunker.ID{}, unpinnable(in)
 		}
 		if k == blobKind {
-			return digestFile(ctx, std, in, opt.pack.digest)
+			return digestFile(ctx, std, in, opt.pack.digest, opt.shown)
 		}
-		return from.digestImage(ctx, in)
+		return from.digestImage(ctx, in, opt.shown)
 	case k == archiveIndex && cleanPath(path) == "":
-		return from.digestImage(ctx, in)
+		return from.digestImage(ctx, in, opt.shown)
 	}
 	a, err := from.openArchive(ctx, in, k, opt.pack)
 	if err != nil {
@@ -125,24 +138,34 @@ func digestKind(location, path string, what kind) kind {
 }
 
 // digestImage digests what an index describes.
-func (o *lazyOpener) digestImage(ctx context.Context, in string) (chunker.ID, error) {
+func (o *lazyOpener) digestImage(ctx context.Context, in string, shown *progress.Progress) (chunker.ID, error) {
 	img, err := o.image(ctx, in, reading{once: true})
 	if err != nil {
 		return chunker.ID{}, err
 	}
+	shown.Total(img.Index.Size())
 	h := img.Index.Digest().New()
-	err = image.Stream(ctx, img.Index, img.store, h, 0, img.Index.Size(), image.StreamOptions{InFlight: o.opt.workers})
+	err = image.Stream(ctx, img.Index, img.store, h, 0, img.Index.Size(), image.StreamOptions{InFlight: o.opt.workers, Progress: shown.Counter()})
 	return chunker.ID(h.Sum(nil)), err
 }
 
-func digestFile(ctx context.Context, std streams, in string, d chunker.Digest) (chunker.ID, error) {
+// counted counts what is written to it.
+type counted struct{ shown *progress.Progress }
+
+func (c counted) Write(b []byte) (int, error) {
+	c.shown.Add(int64(len(b)))
+	return len(b), nil
+}
+
+func digestFile(ctx context.Context, std streams, in string, d chunker.Digest, shown *progress.Progress) (chunker.ID, error) {
 	src, err := openSource(ctx, std, in, image.SourceOptions{})
 	if err != nil {
 		return chunker.ID{}, err
 	}
 	defer src.Close()
+	shown.Total(max(src.Size, 0))
 	h := d.New()
-	if _, err := image.CopySum(io.Discard, src, h); err != nil {
+	if _, err := image.CopySum(counted{shown}, src, h); err != nil {
 		return chunker.ID{}, cmp.Or(context.Cause(ctx), err)
 	}
 	return chunker.ID(h.Sum(nil)), nil

@@ -17,22 +17,23 @@ import (
 )
 
 type extractOptions struct {
-	source   sourceOptions
-	what     kind
-	features featureOptions
-	remove   *bool // what the archive has not; nil: not said
-	hardlink bool
-	unseal   bool
-	effort   bool
-	shift    idShift
-	inPlace  bool
-	holes    bool
-	noSync   bool
-	dryRun   bool
-	seeds    seedOptions
-	progress progress.Mode
-	log      logOptions
-	json     bool
+	source     sourceOptions
+	what       kind
+	features   featureOptions
+	remove     *bool // what the archive has not; nil: not said
+	hardlink   bool
+	unseal     bool
+	effort     bool
+	shift      idShift
+	inPlace    bool
+	holes      bool
+	noSync     bool
+	dryRun     bool
+	printStats bool
+	seeds      seedOptions
+	progress   progress.Mode
+	log        logOptions
+	json       bool
 }
 
 func extractCommand() *cli.Command {
@@ -88,6 +89,7 @@ cannot be read, costs no more than that its chunks are fetched.
 			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
+			newSwitch("print-stats", "print JSON of a disk image, in desync's words", &opt.printStats),
 			newSwitch("dry-run", "say where the bytes of a disk image would come from, or what of a tree would be created, replaced, removed and fetched, and write nothing", &opt.dryRun),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 
@@ -39,6 +40,28 @@ func newExtractedBlob(e image.Extracted) extractedBlob {
 			Repeated: e.Repeated.Chunks, Fetched: e.Fetched.Chunks,
 		},
 	}
+}
+
+// printStats prints what desync's --print-stats prints. Its null seed, which has the
+// zeros, counts as a seed; what repeats in the image comes from a seed there, too.
+func (b extractedBlob) printStats(w io.Writer, img *openedImage, seeds int) error {
+	to := json.NewEncoder(w)
+	to.SetIndent("", "  ")
+	return to.Encode(struct {
+		Seeded int64 `json:"chunks-from-seeds"`
+		Stored int64 `json:"chunks-from-store"`
+		Kept   int64 `json:"chunks-in-place"`
+		Copied int64 `json:"bytes-copied-from-seeds"`
+		Cloned int64 `json:"bytes-cloned-from-seeds"`
+		Block  int64 `json:"blocksize"` // of a file system, that blocks are shared in
+		Bytes  int64 `json:"bytes-total"`
+		Chunks int   `json:"chunks-total"`
+		Seeds  int   `json:"seeds"`
+	}{
+		b.Chunks.Seeded + b.Chunks.Repeated + b.Chunks.Holes, b.Chunks.Fetched, b.Chunks.Kept,
+		b.Seeded + b.Repeated + b.Holes - b.Cloned, b.Cloned, 4096,
+		img.Index.Size(), img.Index.Len(), seeds + 1,
+	})
 }
 
 // print says what a dry run has found out.
@@ -92,5 +115,9 @@ func (e *extraction) blob(ctx context.Context, from *lazyOpener, img *openedImag
 		DryRun:    e.dryRun,
 		Log:       from.log,
 	})
-	return newExtractedBlob(got), err
+	report := newExtractedBlob(got)
+	if err == nil && e.printStats {
+		err = report.printStats(e.std.out, img, len(e.seeds.named)+len(e.seeds.folders))
+	}
+	return report, err
 }
