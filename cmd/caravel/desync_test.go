@@ -23,7 +23,7 @@ func TestDesyncFlags(t *testing.T) {
 	)
 	tests := map[string]string{
 		"make":           link + store + "chunk-size= m= print-stats",
-		"extract":        link + store + cached + "in-place k",
+		"extract":        link + store + cached + "in-place k seed= seed-dir= skip-invalid-seeds regenerate-invalid-seeds print-stats",
 		"cat":            link + store + cached + "offset= o= length= l=",
 		"chunk":          "chunk-size= m= start= S=",
 		"chop":           link + store + ignoring,

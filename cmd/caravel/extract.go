@@ -15,22 +15,23 @@ import (
 )
 
 type extractOptions struct {
-	source   sourceOptions
-	what     kind
-	features featureOptions
-	remove   *bool // what the archive has not; nil: not said
-	hardlink bool
-	unseal   bool
-	effort   bool
-	shift    idShift
-	inPlace  bool
-	holes    bool
-	noSync   bool
-	dryRun   bool
-	seeds    seedOptions
-	progress progress.Mode
-	log      logOptions
-	json     bool
+	source     sourceOptions
+	what       kind
+	features   featureOptions
+	remove     *bool // what the archive has not; nil: not said
+	hardlink   bool
+	unseal     bool
+	effort     bool
+	shift      idShift
+	inPlace    bool
+	holes      bool
+	noSync     bool
+	dryRun     bool
+	printStats bool
+	seeds      seedOptions
+	progress   progress.Mode
+	log        logOptions
+	json       bool
 }
 
 func extractCommand() *cli.Command {
@@ -84,6 +85,7 @@ cannot be read, costs no more than that its chunks are fetched.
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			newSwitch("dry-run", "say where the bytes of a disk image would come from, and write nothing", &opt.dryRun),
+			newSwitch("print-stats", "print, as JSON, where the chunks of a disk image came from, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, shiftFlags(&opt.shift), seedFlags(&opt.seeds), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{
