@@ -67,6 +67,8 @@ var promises = []promise{
 	{"caravel mkdev ssh://user@host/srv/disk.caibx", mkdevFarAsTyped},
 	{"caravel extract --store=host:/srv/default.castr disk.caibx disk.img", extractFarAsTyped},
 	{"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img", extractFarAsTyped},
+	{"caravel prepare -s /srv/www/default.castr disk.img > digest", prepareAsTyped},
+	{"caravel pull -s http://host/default.castr -o disk.img $(cat digest)", pullAsTyped},
 	{"caravel list http://host/tree.caidx etc", listAsTyped},
 	{"caravel stat http://host/tree.caidx etc/hosts", statAsTyped},
 	{"caravel mtree tree.caidx", mtreeAsTyped},
@@ -117,6 +119,8 @@ var promises = []promise{
 	{"caravel make s3+http://host/images/disk.caibx disk.img", makeBucketAsTyped},
 	{"caravel mount s3+http://host/images/disk.caibx /mnt", mountBucketAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
+	{"caravel completion bash > /usr/share/bash-completion/completions/caravel", intoFolderAsTyped},
+	{"caravel manpage /usr/local/share/man/man1", intoFolderAsTyped},
 }
 
 // TestReadme runs each command of the README as it is typed there; only the
@@ -582,6 +586,15 @@ func diffAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 }
 
+func prepareAsTyped(t *testing.T, r *readmeReader, line string) { r.typed(t, r.home, line) }
+
+func pullAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	must(t, "cp", filepath.Join(r.home, "digest"), dir)
+	r.typed(t, dir, line)
+	holds(t, filepath.Join(dir, "disk.img"), r.data)
+}
+
 // helpAsTyped checks for examples in the help of every command.
 func helpAsTyped(t *testing.T, r *readmeReader, line string) {
 	command := regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}`)
@@ -608,6 +621,14 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
 		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket",
 		"usr/local/lib/systemd/system/caravel-serve.service", "usr/local/lib/systemd/system/caravel-serve.socket")
+}
+
+func intoFolderAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	r.typed(t, r.away, line, "/usr/share/bash-completion/completions", dir, "/usr/local/share/man/man1", dir)
+	if names, err := os.ReadDir(dir); err != nil || len(names) == 0 {
+		t.Errorf("nothing is written: %v", err)
+	}
 }
 
 // TestDemoKeep leaves what the demo made, in a folder of its own alone.

@@ -65,6 +65,16 @@ func (s *Setter) Prepare(fd int, e *catar.Entry) error {
 	return w.err
 }
 
+// Inherits reports whether what is made in the directory dir may get flags of it that Prepare
+// takes away. If not, Prepare has nothing to do there for an entry that is not [Early].
+func (s *Setter) Inherits(dir int) (bool, error) {
+	w, err := s.begin(dir)
+	return err == nil && w.fs.inheritsEarly(), err
+}
+
+// Early reports whether e has what Prepare sets.
+func Early(e *catar.Entry) bool { return e.Flags&early != 0 || e.ProjID != 0 }
+
 // Set gives the node that fd is open on (as for [Reader.Entry]) what e says:
 // owners first, then the user's attributes, ACLs and mode, labels and
 // capabilities, flags, the time last. On the way nobody gets rights that he does

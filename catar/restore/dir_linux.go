@@ -30,6 +30,7 @@ type dir struct {
 	foreign bool                // not in the archive: gets nothing
 	mode    uint32              // of an existing one that had to be opened up
 	opened  bool                // it had to
+	plain   bool                // what is made in it inherits no flags
 	left    map[string]struct{} // what was in it before and was not named since
 	long    []string            // long files that former runs did not complete
 
@@ -103,6 +104,11 @@ func (r *run) ready(d *dir) error {
 			return err
 		}
 	}
+	inherits, err := r.set.Inherits(d.fd)
+	if err != nil {
+		return err
+	}
+	d.plain = !inherits
 	if d.fresh {
 		return nil
 	}

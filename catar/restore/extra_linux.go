@@ -208,7 +208,7 @@ func refuseExtra(out string, root int, names iter.Seq2[string, error]) error {
 			if err != nil {
 				return err
 			}
-			if err := c.visit(p); err != nil {
+			if _, _, _, err := c.visit(p); err != nil {
 				return err
 			}
 		}
@@ -242,6 +242,7 @@ type counter struct {
 	stack []level
 	count int
 	first string
+	tell  func(path string) // of each; nil: nobody listens
 }
 
 // A level is a directory that both have.
@@ -252,31 +253,34 @@ type level struct {
 	left map[string]bool
 }
 
-// visit takes p, a path that the archive has.
-func (c *counter) visit(p string) error {
+// visit takes p, a path that the archive has, and says where that is in the target, if it is.
+func (c *counter) visit(p string) (fd int, name string, ok bool, err error) {
 	in, base := path.Split(p)
 	in = strings.TrimSuffix(in, "/")
 	for len(c.stack) > 1 && c.stack[len(c.stack)-1].path != in {
 		if top := c.stack[len(c.stack)-1].path; strings.HasPrefix(in, top+"/") {
-			return nil // below a directory that the target has not
+			return 0, "", false, nil // below a directory that the target has not
 		}
 		if err := c.leave(len(c.stack) - 1); err != nil {
-			return err
+			return 0, "", false, err
 		}
 	}
 	top := &c.stack[len(c.stack)-1]
 	if top.path != in {
-		return nil
+		return 0, "", false, nil
 	}
 	dir, ok := top.left[base]
-	if !ok {
-		return nil
-	}
 	delete(top.left, base)
-	if !dir {
-		return nil
+	fd = top.fd
+	if dir {
+		err = c.descend(fd, base, p)
 	}
-	fd, err := open(top.fd, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	return fd, base, ok, err
+}
+
+// descend goes to the directory name, if it is one.
+func (c *counter) descend(in int, name, p string) error {
+	fd, err := open(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ENOENT {
 		return nil
 	}
@@ -332,6 +336,9 @@ func (c *counter) add(p string) {
 		c.first = p
 	}
 	c.count++
+	if c.tell != nil {
+		c.tell(p)
+	}
 }
 
 // below counts what is in the directory name, if it is one.

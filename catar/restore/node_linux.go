@@ -62,8 +62,10 @@ func (r *run) keepFile(j *job, old *former) error {
 
 // complete fills p and gives it its name.
 func (r *run) complete(p *part, j *job, old *former) error {
-	if err := r.excuse(j.in, j.name, r.set.Prepare(p.fd, &j.entry)); err != nil {
-		return err
+	if !j.in.plain || inode.Early(&j.entry) {
+		if err := r.excuse(j.in, j.name, r.set.Prepare(p.fd, &j.entry)); err != nil {
+			return err
+		}
 	}
 	if err := r.content(p, j, old); err != nil {
 		return err

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/catar"
+	"caravel/feature"
 )
 
 // A part is a file that is not complete. It has no name, or one that tells.
@@ -114,7 +117,7 @@ func (r *run) newFile(j *job) (*part, error) {
 	}
 	r.tmp.once.Do(func() { r.tmp.probe(d) })
 	if r.tmp.link != nil {
-		fd, err := open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, r.fileMode())
+		fd, err := open(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, r.unnamedMode(&j.entry))
 		if err == nil {
 			return &part{in: d, fd: fd}, nil
 		}
@@ -133,6 +136,15 @@ func (r *run) newFile(j *job) (*part, error) {
 			return nil, err
 		}
 	}
+}
+
+// unnamedMode is that of a file without a name: mostly the final one at once, as nobody else
+// can look. Without the right to write, its owner could not give it attributes.
+func (r *run) unnamedMode(e *catar.Entry) uint32 {
+	if r.flags&feature.Permissions == 0 || e.Mode&0o200 == 0 {
+		return r.fileMode()
+	}
+	return e.Mode & 0o777
 }
 
 // publish gives the part its final name, in the place of whatever has it.

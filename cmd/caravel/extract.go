@@ -11,7 +11,9 @@ import (
 
 	"caravel/chunker"
 	"caravel/feature"
+	"caravel/index"
 	"caravel/internal/progress"
+	"caravel/seed"
 )
 
 type extractOptions struct {
@@ -46,8 +48,10 @@ func extractCommand() *cli.Command {
 input, as if nothing is named), into the directory TO, the current one if none is
 named; with PATH only that entry of it, under its own name, and no more than that
 is fetched. Each file appears complete and on disk, the tree as a whole does not:
-until extract is done some of it is old. What is right in TO already stays. If TO
-holds what the tree has not, say what is to become of it.
+until extract is done some of it is old. What is right in TO already stays, so the run
+after one that was interrupted goes on from there. If TO holds what the tree has not,
+say what is to become of it. --dry-run goes by what is said of entries (size, time,
+mode, owners), and reads no file.
 
 The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
 file gets its name when it is complete and on disk; until then what is done lies
@@ -62,6 +66,7 @@ cannot be read, costs no more than that its chunks are fetched.
 ` + examples(
 			"caravel extract http://host/tree.caidx /srv/tree",
 			"caravel extract http://host/tree.caidx . usr/share/doc",
+			"caravel extract --dry-run http://host/tree-v2.caidx /srv/tree",
 			"# as an ordinary user",
 			"caravel extract --without=privileged tree.caidx /tmp/tree",
 			"# for a container whose users begin at 100000",
@@ -84,7 +89,7 @@ cannot be read, costs no more than that its chunks are fetched.
 			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
-			newSwitch("dry-run", "say where the bytes of a disk image would come from, and write nothing", &opt.dryRun),
+			newSwitch("dry-run", "say where the bytes of a disk image would come from, or what of a tree would be created, replaced, removed and fetched, and write nothing", &opt.dryRun),
 			newSwitch("print-stats", "print, as JSON, where the chunks of a disk image came from, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
@@ -127,6 +132,8 @@ type extraction struct {
 	path    string // of a part of a tree; "": all
 	shown   *progress.Progress
 	refused refusals
+	index   *index.Index                                                     // of a tree; nil: it has none
+	sets    []*seed.Set                                                      // that were indexed for it
 	share   func(off, n int64, use func(*os.File, int64, int64, int64) bool) // of a tree; nil: nothing is
 }
 
@@ -149,6 +156,7 @@ func (e *extraction) run(ctx context.Context) error {
 		to = e.std.err
 	}
 	switch plan, ok := got.(extractedBlob); {
+	case got == nil:
 	case e.json:
 		return json.NewEncoder(to).Encode(got)
 	case e.dryRun && ok:
@@ -188,6 +196,9 @@ func (e *extraction) extract(ctx context.Context, k kind) (any, error) {
 	}
 	defer from.Close()
 	if k == archiveKind {
+		if err := e.checkTree(); err != nil {
+			return nil, err
+		}
 		a, err := from.openArchive(ctx, e.in, k, packOptions{})
 		if err != nil {
 			return nil, err

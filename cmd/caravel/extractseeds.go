@@ -12,12 +12,16 @@ import (
 
 // seededTree extracts the tree of an index, with what seeds have of it.
 func (e *extraction) seededTree(ctx context.Context, from *lazyOpener, img *openedImage) (any, error) {
+	if err := e.checkTree(); err != nil {
+		return nil, err
+	}
 	e.shown.Total(img.Index.Size())
 	named := e.seeds.seeds(img.Index, e.in, from.log)
 	defer named.Close()
 	old := e.oldTree(img)
 	defer old.Close()
 	sets := []*seed.Set{named, old}
+	e.index, e.sets = img.Index, sets
 	if err := named.Index(ctx, nil); err != nil {
 		return nil, err
 	}
@@ -57,9 +61,6 @@ func (e *extraction) oldTree(img *openedImage) *seed.Set {
 		return s
 	}
 	at := e.out
-	if at == "" {
-		at = "."
-	}
 	if e.path != "" {
 		at = filepath.Join(at, path.Base(e.path))
 	}

@@ -37,21 +37,47 @@ const maxRefusals = 10000
 // tree extracts an archive, or a part of it.
 func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archive) (any, error) {
 	defer a.Close()
-	switch {
-	case e.out == "-":
-		return nil, usagef("%s: holds a tree, which takes a directory", e.in)
-	case e.inPlace:
-		return nil, usagef("%s: holds a tree; --in-place is for disk images", e.in)
-	case e.dryRun:
-		return nil, usagef("%s: holds a tree; --dry-run is for disk images", e.in)
-	case e.out == "":
-		e.out = "."
-	}
-	shift, err := e.shift.id()
+	opt, err := e.options(from)
 	if err != nil {
 		return nil, err
 	}
 	_ = notify.Send(notify.Ready) // nobody need listen
+	if e.dryRun {
+		if err := e.plan(ctx, a, opt); err != nil {
+			return nil, within(e.in, err)
+		}
+		return nil, nil
+	}
+	extract := e.whole
+	if e.path != "" {
+		extract = e.part
+	}
+	got, err := extract(ctx, a, opt)
+	if err != nil {
+		return nil, within(e.in, err)
+	}
+	return extractedTree{
+		Entries: got.Entries, Bytes: got.Bytes, Deleted: got.Deleted,
+		Kept: got.Kept, Linked: got.Linked, Cloned: got.Shared,
+		Refused: e.refused.list,
+	}, nil
+}
+
+// checkTree refuses what cannot be done with a tree.
+func (e *extraction) checkTree() error {
+	switch {
+	case e.out == "-":
+		return usagef("%s: holds a tree, which takes a directory", e.in)
+	case e.inPlace:
+		return usagef("%s: holds a tree; --in-place is for disk images", e.in)
+	case e.out == "":
+		e.out = "."
+	}
+	return nil
+}
+
+func (e *extraction) options(from *lazyOpener) (restore.Options, error) {
+	shift, err := e.shift.id()
 	opt := restore.Options{
 		Mask:          e.mask(),
 		Fill:          !e.holes,
@@ -72,19 +98,7 @@ func (e *extraction) tree(ctx context.Context, from *lazyOpener, a archive.Archi
 			opt.Delete = restore.DeleteExtra
 		}
 	}
-	extract := e.whole
-	if e.path != "" {
-		extract = e.part
-	}
-	got, err := extract(ctx, a, opt)
-	if err != nil {
-		return nil, within(e.in, err)
-	}
-	return extractedTree{
-		Entries: got.Entries, Bytes: got.Bytes, Deleted: got.Deleted,
-		Kept: got.Kept, Linked: got.Linked, Cloned: got.Shared,
-		Refused: e.refused.list,
-	}, nil
+	return opt, err
 }
 
 // refusals are those of one run.
