@@ -44,6 +44,7 @@ type Extracted struct {
 	Repeated Share // are the same as others of the image
 	Fetched  Share // came from the store
 	Cloned   int64 // bytes, of those from seeds and repeated ones, that share their blocks
+	Block    int64 // of what is shared, and of the target's file system; 0: not known
 }
 
 // A Share is a part of an image.
@@ -153,6 +154,7 @@ func (e *extractor) extracted() Extracted {
 		Repeated: e.repeated.share(),
 		Fetched:  e.fetched.share(),
 		Cloned:   e.cloned.Load(),
+		Block:    e.t.block,
 	}
 }
 

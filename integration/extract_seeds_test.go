@@ -5,6 +5,7 @@ package integration
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,18 +20,18 @@ import (
 	"caravel/internal/origin"
 )
 
-// versions are a disk and its next version, in one folder: a.img, b.img and their indexes.
+// twoVersions are a disk and its next version, in one folder: a.img, b.img and their indexes.
 // Of the next one, 6 KiB in 100 are new and all behind the first third has moved.
-type versions struct {
+type twoVersions struct {
 	dir        string
 	old, now   []byte
 	fresh      int64 // bytes of now that are not in old
 	oldP, nowP string
 }
 
-func newVersions(t testing.TB, size int) *versions {
+func newTwoVersions(t testing.TB, size int) *twoVersions {
 	t.Helper()
-	v := &versions{dir: t.TempDir()}
+	v := &twoVersions{dir: t.TempDir()}
 	v.oldP, v.nowP = v.dir+"/a.img", v.dir+"/b.img"
 	random(t, v.oldP, size)
 	v.old = read(t, v.oldP)
@@ -56,6 +57,7 @@ func newVersions(t testing.TB, size int) *versions {
 type extracted struct {
 	Kept, Holes, Seeded, Repeated, Cloned, Fetched int64
 	Chunks                                         struct{ Fetched int64 }
+	Weight                                         *int64
 }
 
 func extractJSON(t testing.TB, args ...string) (got extracted) {
@@ -79,7 +81,7 @@ func chunksAsked(o *origin.Origin) (n int64) {
 // TestExtractSeeds fetches next to nothing of what is here already, in whichever way that is
 // said, and makes what casync makes.
 func TestExtractSeeds(t *testing.T) {
-	v := newVersions(t, 4<<20)
+	v := newTwoVersions(t, 4<<20)
 	o := serveDir(t, v.dir, origin.Options{})
 	url := o.URL() + "/b.caibx"
 	folder := t.TempDir()
@@ -138,12 +140,13 @@ func TestExtractSeeds(t *testing.T) {
 
 // TestExtractSeedsLikeDesync takes desync's words for seeds.
 func TestExtractSeedsLikeDesync(t *testing.T) {
-	v := newVersions(t, 2<<20)
+	v := newTwoVersions(t, 2<<20)
 	store := v.dir + "/default.castr"
 	must(t, "cp", v.oldP, v.dir+"/a")
 	if r := run(t, caravel, "extract", "--skip-invalid-seeds", "--regenerate-invalid-seeds", "-s", store, v.dir+"/b.caibx", v.dir+"/out"); r.status != 2 || !strings.Contains(r.stderr, "exclude one another") {
 		t.Errorf("%+v", r)
 	}
+	var theirs []string // the keys of the first one
 	for _, program := range []string{caravel, os.Getenv("DESYNC")} {
 		for _, args := range [][]string{
 			{"--seed", v.dir + "/a.caibx"},
@@ -154,15 +157,33 @@ func TestExtractSeedsLikeDesync(t *testing.T) {
 				continue
 			}
 			out := filepath.Join(t.TempDir(), "out")
-			must(t, program, slices.Concat([]string{"extract", "-s", store}, args, []string{v.dir + "/b.caibx", out})...)
+			stats := must(t, program, slices.Concat([]string{"extract", "--print-stats", "-s", store}, args, []string{v.dir + "/b.caibx", out})...)
 			holds(t, out, v.now)
+			var got map[string]int64
+			if err := json.Unmarshal([]byte(stats), &got); err != nil {
+				t.Fatal(err)
+			}
+			for key, want := range map[string]int64{"bytes-total": int64(len(v.now)), "seeds": 2} {
+				if got[key] != want {
+					t.Errorf("%s %v: %s: %d, want %d", program, args, key, got[key], want)
+				}
+			}
+			if n := got["chunks-from-seeds"] + got["chunks-from-store"] + got["chunks-in-place"]; n != got["chunks-total"] {
+				t.Errorf("%s: %s", program, stats)
+			}
+			keys := slices.Sorted(maps.Keys(got))
+			if theirs == nil {
+				theirs = keys
+			} else if !slices.Equal(keys, theirs) {
+				t.Errorf("%s: has %v, want %v", program, keys, theirs)
+			}
 		}
 	}
 }
 
 // TestExtractDryRun tells what the run then does, and changes nothing.
 func TestExtractDryRun(t *testing.T) {
-	v := newVersions(t, 2<<20)
+	v := newTwoVersions(t, 2<<20)
 	o := serveDir(t, v.dir, origin.Options{})
 	url := o.URL() + "/b.caibx"
 	dir := t.TempDir()
@@ -186,6 +207,9 @@ func TestExtractDryRun(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 		got := extractJSON(t, args...)
+		if plan.Weight != nil {
+			t.Errorf("a store behind a network weighs %d", *plan.Weight)
+		}
 		got.Cloned = 0
 		if got != plan {
 			t.Errorf("%v: planned %+v, then %+v", args, plan, got)
@@ -194,9 +218,26 @@ func TestExtractDryRun(t *testing.T) {
 	}
 }
 
+// TestExtractDryRunWeighs what a store on this machine has: all chunks of it, if none is here.
+func TestExtractDryRunWeighs(t *testing.T) {
+	d := newDisk(t, 1<<20)
+	files, err := filepath.Glob(d.store + "/*/*.cacnk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := int64(0)
+	for _, f := range files {
+		want += int64(len(read(t, f)))
+	}
+	got := extractJSON(t, "--dry-run", d.index, filepath.Join(t.TempDir(), "out"))
+	if got.Weight == nil || *got.Weight != want || got.Chunks.Fetched != int64(len(files)) {
+		t.Errorf("%+v, want %d bytes in %d chunks", got, want, len(files))
+	}
+}
+
 // TestExtractOntoADevice moves what a device holds to where it belongs.
 func TestExtractOntoADevice(t *testing.T) {
-	v := newVersions(t, 3<<20)
+	v := newTwoVersions(t, 3<<20)
 	device, file := loop(t, 4<<20)
 	behind := read(t, file)[len(v.now):]
 	o := serveDir(t, v.dir, origin.Options{})
@@ -290,7 +331,7 @@ func loopMount(t *testing.T, mb int64, mkfs ...string) string {
 // TestKillExtractWithSeeds kills extract at any moment, in each of its ways: the next run ends
 // as if nothing had been, and nothing but the target has changed.
 func TestKillExtractWithSeeds(t *testing.T) {
-	v := newVersions(t, 6<<20)
+	v := newTwoVersions(t, 6<<20)
 	store := v.dir + "/default.castr"
 	around := t.TempDir()
 	seedPath := filepath.Join(around, "seed")

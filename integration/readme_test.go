@@ -61,6 +61,8 @@ var promises = []promise{
 	{"caravel extract http://host/disk.caibx disk.img", extractAsTyped},
 	{"caravel extract http://host/disk.caibx /dev/sdX", extractToDeviceAsTyped},
 	{"caravel extract http://host/disk.caibx - | ssh host dd of=/dev/sdX", extractToDeviceAsTyped},
+	{"caravel extract --seed=disk-v1.img http://host/disk-v2.caibx disk-v2.img", extractSeedAsTyped},
+	{"caravel extract --dry-run --seed=/dev/vg/root http://host/disk-v2.caibx disk-v2.img", extractDryAsTyped},
 	{"caravel make host:/srv/disk.caibx disk.img", makeFarAsTyped},
 	{"caravel mkdev ssh://user@host/srv/disk.caibx", mkdevFarAsTyped},
 	{"caravel extract --store=host:/srv/default.castr disk.caibx disk.img", extractFarAsTyped},
@@ -528,6 +530,28 @@ func extractToDeviceAsTyped(t *testing.T, r *readmeReader, line string) {
 	r.typed(t, r.away, line, "/dev/sdX", device)
 	must(t, "sync")
 	holds(t, file, append(bytes.Clone(r.data), behind...))
+}
+
+// seedsAsTyped makes the image the second version of a disk, of which the first one is away.
+func seedsAsTyped(t *testing.T, r *readmeReader) {
+	must(t, "cp", filepath.Join(r.www, "disk.caibx"), filepath.Join(r.www, "disk-v2.caibx"))
+	if err := os.WriteFile(filepath.Join(r.away, "disk-v1.img"), append([]byte("v1"), r.data...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func extractSeedAsTyped(t *testing.T, r *readmeReader, line string) {
+	seedsAsTyped(t, r)
+	r.typed(t, r.away, line)
+	holds(t, filepath.Join(r.away, "disk-v2.img"), r.data)
+}
+
+func extractDryAsTyped(t *testing.T, r *readmeReader, line string) {
+	seedsAsTyped(t, r)
+	device, _ := loop(t, 2<<20)
+	if got := r.typed(t, r.away, line, "/dev/vg/root", device); !strings.Contains(got, "to be fetched ") {
+		t.Error(got)
+	}
 }
 
 func digestAsTyped(t *testing.T, r *readmeReader, line string) {

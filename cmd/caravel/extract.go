@@ -89,8 +89,8 @@ cannot be read, costs no more than that its chunks are fetched.
 			newSwitch("in-place", "write into the file TO itself and keep what is right in it", &opt.inPlace, "k"),
 			newSwitch("punch-holes", "leave holes where there are zeros", &opt.holes),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
-			newSwitch("print-stats", "print JSON of a disk image, in desync's words", &opt.printStats),
 			newSwitch("dry-run", "say where the bytes of a disk image would come from, or what of a tree would be created, replaced, removed and fetched, and write nothing", &opt.dryRun),
+			newSwitch("print-stats", "print, as JSON, where the chunks of a disk image came from, in desync's words", &opt.printStats),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, shiftFlags(&opt.shift), seedFlags(&opt.seeds), withFlags(&opt.features, "restore"), treeFlags(&opt.source), sourceFlags(&opt.source), logFlags(&opt.log), []cli.Flag{

@@ -6,9 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
+	"caravel/chunker"
 	"caravel/image"
+	"caravel/index"
 	"caravel/internal/notify"
+	"caravel/store"
+	"caravel/store/local"
+	"caravel/store/open"
 )
 
 // An extractedBlob is what JSON says of a disk image: bytes, and of how many chunks.
@@ -21,6 +27,10 @@ type extractedBlob struct {
 	Fetched  int64 `json:"fetched"`
 
 	Chunks extractedChunks `json:"chunks"`
+
+	// Weight is what chunks weigh that a dry run would fetch, if their store is on this
+	// machine.
+	Weight *int64 `json:"weight,omitempty"`
 }
 
 type extractedChunks struct {
@@ -42,28 +52,6 @@ func newExtractedBlob(e image.Extracted) extractedBlob {
 	}
 }
 
-// printStats prints what desync's --print-stats prints. Its null seed, which has the
-// zeros, counts as a seed; what repeats in the image comes from a seed there, too.
-func (b extractedBlob) printStats(w io.Writer, img *openedImage, seeds int) error {
-	to := json.NewEncoder(w)
-	to.SetIndent("", "  ")
-	return to.Encode(struct {
-		Seeded int64 `json:"chunks-from-seeds"`
-		Stored int64 `json:"chunks-from-store"`
-		Kept   int64 `json:"chunks-in-place"`
-		Copied int64 `json:"bytes-copied-from-seeds"`
-		Cloned int64 `json:"bytes-cloned-from-seeds"`
-		Block  int64 `json:"blocksize"` // of a file system, that blocks are shared in
-		Bytes  int64 `json:"bytes-total"`
-		Chunks int   `json:"chunks-total"`
-		Seeds  int   `json:"seeds"`
-	}{
-		b.Chunks.Seeded + b.Chunks.Repeated + b.Chunks.Holes, b.Chunks.Fetched, b.Chunks.Kept,
-		b.Seeded + b.Repeated + b.Holes - b.Cloned, b.Cloned, 4096,
-		img.Index.Size(), img.Index.Len(), seeds + 1,
-	})
-}
-
 // print says what a dry run has found out.
 func (b extractedBlob) print(w io.Writer) error {
 	for _, line := range []struct {
@@ -80,7 +68,11 @@ func (b extractedBlob) print(w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	if b.Weight == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "%-13s %15d bytes in the store\n", "which take", *b.Weight)
+	return err
 }
 
 func (e *extraction) blob(ctx context.Context, from *lazyOpener, img *openedImage) (any, error) {
@@ -103,6 +95,12 @@ func (e *extraction) blob(ctx context.Context, from *lazyOpener, img *openedImag
 	}
 	seeds := e.seeds.seeds(x, e.in, from.log)
 	defer seeds.Close()
+	var fetch func(index.Chunk)
+	var weigh scales
+	if e.dryRun {
+		weigh.open(from.locations(e.in), from.where.Form)
+		fetch = func(c index.Chunk) { weigh.add(ctx, c.ID) }
+	}
 	got, err := image.Extract(ctx, x, img.store, e.out, image.ExtractOptions{
 		InPlace:   e.inPlace,
 		Fill:      !e.holes,
@@ -113,11 +111,66 @@ func (e *extraction) blob(ctx context.Context, from *lazyOpener, img *openedImag
 		NoOld:     !e.seeds.output,
 		NoReflink: !e.seeds.reflink,
 		DryRun:    e.dryRun,
+		Fetch:     fetch,
 		Log:       from.log,
 	})
-	report := newExtractedBlob(got)
-	if err == nil && e.printStats {
-		err = report.printStats(e.std.out, img, len(e.seeds.named)+len(e.seeds.folders))
+	blob := newExtractedBlob(got)
+	if weigh.dirs != nil {
+		blob.Weight = &weigh.bytes
 	}
-	return report, err
+	if err == nil && e.printStats {
+		err = e.stats(got, x.Len(), x.Size(), len(seeds.Seeds()))
+	}
+	return blob, err
+}
+
+// stats prints what desync's --print-stats prints. The zeros are one of its seeds.
+func (e *extraction) stats(got image.Extracted, chunks int, size int64, seeds int) error {
+	b, err := json.MarshalIndent(map[string]any{
+		"chunks-from-seeds":       got.Seeded.Chunks + got.Repeated.Chunks + got.Holes.Chunks,
+		"chunks-from-store":       got.Fetched.Chunks,
+		"chunks-in-place":         got.Kept.Chunks,
+		"bytes-copied-from-seeds": got.Seeded.Bytes + got.Repeated.Bytes - got.Cloned,
+		"bytes-cloned-from-seeds": got.Cloned,
+		"blocksize":               got.Block,
+		"bytes-total":             size,
+		"chunks-total":            chunks,
+		"seeds":                   seeds + 1,
+	}, "", "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(e.std.out, "%s\n", b)
+	}
+	return err
+}
+
+// scales find out what chunks weigh in stores that are directories.
+type scales struct {
+	dirs  []*local.Dir // nil: that is not known
+	forms []store.Form
+	bytes int64
+}
+
+func (s *scales) open(locations []string, form store.Form) {
+	for _, l := range locations {
+		if strings.Contains(l, "|") || open.Remote(l) {
+			s.dirs = nil
+			return
+		}
+		s.dirs = append(s.dirs, local.New(l, local.Options{}))
+	}
+	packed, plain := form, form
+	plain.Compression = store.None
+	s.forms = []store.Form{packed, plain}
+}
+
+// add weighs one more. What is not there will be an error of the run.
+func (s *scales) add(ctx context.Context, id chunker.ID) {
+	for _, d := range s.dirs {
+		for _, f := range s.forms {
+			if info, err := d.Stat(ctx, f.Name(id)); err == nil {
+				s.bytes += info.Size
+				return
+			}
+		}
+	}
 }
