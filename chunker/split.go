@@ -28,6 +28,11 @@ type Piece struct {
 	release func()
 }
 
+// NewPiece is a chunk whose bytes come from elsewhere; release, if it is not nil, gives them back.
+func NewPiece(plain []byte, release func()) *Piece {
+	return &Piece{Plain: plain, Times: 1, release: release}
+}
+
 // Release gives the bytes back. It is called once.
 func (p *Piece) Release() {
 	if p.release != nil {
@@ -252,7 +257,7 @@ func (s *splitter) bytes(g *segment) bool {
 	}
 	for at := g.lead; at < len(g.buf); {
 		end, ended := s.cutter.End(g.marks, at, len(g.buf), s.size)
-		p := &Piece{Plain: g.buf[at:end:end], Times: 1, release: func() { s.release(g) }}
+		p := NewPiece(g.buf[at:end:end], func() { s.release(g) })
 		if ended && s.size == 0 {
 			g.held.Add(1)
 		} else {
@@ -312,7 +317,7 @@ func (s *splitter) carryOn(b []byte) {
 func (s *splitter) carry() *Piece {
 	b := s.carried
 	s.carried, s.size = nil, 0
-	return &Piece{Plain: b[:len(b):len(b)], Times: 1, release: func() { s.carries.Put(&b) }}
+	return NewPiece(b[:len(b):len(b)], func() { s.carries.Put(&b) })
 }
 
 // release gives up a hold on a segment.

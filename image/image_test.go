@@ -27,6 +27,7 @@ type shelf struct {
 	mu     sync.Mutex // guards plain
 	plain  map[chunker.ID][]byte
 	gets   atomic.Int64
+	asked  atomic.Int64 // by Has
 	synced atomic.Int64
 
 	failAfter int64 // Get fails from this one on; 0: never
@@ -54,6 +55,7 @@ func (s *shelf) Get(ctx context.Context, want store.Want) (*store.Chunk, error) 
 }
 
 func (s *shelf) Has(_ context.Context, want store.Want) (bool, error) {
+	s.asked.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ok := s.plain[want.ID]

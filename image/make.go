@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"iter"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -33,9 +34,20 @@ type MakeOptions struct {
 	// plausible.
 	CheckExisting bool
 
+	// Base are chunks that dst has, which it is not asked for, unless with CheckExisting.
+	Base Base
+
 	// NoDigest leaves Made.Digest out. One stream after the other is all that a hash can
 	// do, at 600 MB/s or so, also of holes; nothing else here is that slow.
 	NoDigest bool
+
+	// Parts gives the chunks, in place of Make's reader, of which Make then knows nothing;
+	// nil: they are cut from that. With a digest none may be known behind one that is not.
+	Parts iter.Seq2[Part, error]
+
+	// State is offered the state of the digest of the stream behind each row of the index, as
+	// far as there is one, and takes what it wants of it; last is the one at the end.
+	State func(row int, last bool, state func() []byte)
 
 	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks
 }
@@ -125,10 +137,11 @@ const knownIDs = 1 << 14
 
 // A makeJob is one chunk on its way.
 type makeJob struct {
-	piece  *chunker.Piece
+	part   Part
 	holder atomic.Int32 // who still reads its bytes: a worker, the stream's digest
 	id     chunker.ID
 	done   chan struct{} // closed when the chunk is in the store and id is set
+	filler
 }
 
 func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
@@ -165,14 +178,14 @@ func (m *maker) cut(ctx context.Context, r io.Reader) error {
 	if !m.opt.NoDigest {
 		to = append(to, m.stream)
 	}
-	for piece, err := range chunker.Split(ctx, m.source(ctx, r), m.opt.Params, chunker.SplitOptions{}) {
+	for part, err := range m.parts(ctx, r) {
 		if err != nil {
 			return err
 		}
-		if err := m.weight.Acquire(ctx, int64(len(piece.Plain))); err != nil {
+		if err := m.weight.Acquire(ctx, int64(part.size())); err != nil {
 			return context.Cause(ctx)
 		}
-		j := &makeJob{piece: piece, done: make(chan struct{})}
+		j := &makeJob{part: part, done: make(chan struct{})}
 		j.holder.Store(int32(len(to) - 1)) // collect does not look at the bytes
 		for _, to := range to {
 			select {
@@ -194,20 +207,6 @@ func (m *maker) source(ctx context.Context, r io.Reader) io.Reader {
 	return c
 }
 
-// digest sums up the stream, one chunk after the other.
-func (m *maker) digest(ctx context.Context) error {
-	for j := range m.stream {
-		for range j.piece.Times {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			m.sum.Write(j.piece.Plain)
-		}
-		m.drop(j)
-	}
-	return ctx.Err()
-}
-
 // collect writes the index's rows as the chunks get ready.
 func (m *maker) collect(ctx context.Context) error {
 	for j := range m.ordered {
@@ -216,8 +215,8 @@ func (m *maker) collect(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		for range j.piece.Times {
-			if err := m.builder.Append(j.id, len(j.piece.Plain)); err != nil {
+		for range j.part.Times {
+			if err := m.builder.Append(j.id, j.part.size()); err != nil {
 				return err
 			}
 		}
@@ -280,8 +279,12 @@ func (b *batch) fill(from <-chan *makeJob) bool {
 func (b *batch) sum(m *maker) {
 	b.plains, b.wants = b.plains[:0], b.wants[:0]
 	for _, j := range b.jobs {
-		plain := j.piece.Plain
-		if len(plain) == m.opt.Params.Max && (j.piece.Hole || isZero(plain)) {
+		if j.part.Known != nil {
+			j.id = j.part.Known.ID
+			continue
+		}
+		plain := j.part.Plain
+		if len(plain) == m.opt.Params.Max && (j.part.Hole || isZero(plain)) {
 			j.id = m.zero
 			continue
 		}
@@ -301,8 +304,8 @@ func (m *maker) work(ctx context.Context) error {
 		if err := m.keep(ctx, j); err != nil {
 			return err
 		}
-		m.opt.Progress.Add(int64(len(j.piece.Plain)) * int64(j.piece.Times))
-		m.reused.Add(int64(j.piece.Times) - 1)
+		m.opt.Progress.Add(int64(j.part.size()) * int64(j.part.Times))
+		m.reused.Add(int64(j.part.Times) - 1)
 		close(j.done)
 		m.drop(j)
 	}
@@ -314,6 +317,10 @@ func (m *maker) work(ctx context.Context) error {
 // next one need not.
 func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	if m.dst == nil {
+		return nil
+	}
+	if !m.opt.CheckExisting && m.opt.Base.has(j.id) {
+		m.reused.Add(1)
 		return nil
 	}
 	m.mu.Lock()
@@ -348,7 +355,7 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 
 // see puts the chunk into the store unless it is there.
 func (m *maker) see(ctx context.Context, j *makeJob) error {
-	there, err := m.there(ctx, store.Want{ID: j.id, Size: len(j.piece.Plain), Digest: m.opt.Digest})
+	there, err := m.there(ctx, store.Want{ID: j.id, Size: j.part.size(), Digest: m.opt.Digest})
 	if err != nil {
 		return err
 	}
@@ -356,8 +363,12 @@ func (m *maker) see(ctx context.Context, j *makeJob) error {
 		m.reused.Add(1)
 		return nil
 	}
+	plain, err := j.bytes(m.opt.Digest)
+	if err != nil {
+		return err
+	}
 	m.stored.Add(1)
-	c := store.NewChunk(j.id, m.opt.Digest, j.piece.Plain, nil)
+	c := store.NewChunk(j.id, m.opt.Digest, plain, nil)
 	defer c.Release()
 	return m.dst.Put(ctx, c)
 }
@@ -381,8 +392,8 @@ func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
 // drop gives the bytes back when their last reader is done.
 func (m *maker) drop(j *makeJob) {
 	if j.holder.Add(-1) == 0 {
-		m.weight.Release(int64(len(j.piece.Plain)))
-		j.piece.Release()
+		m.weight.Release(int64(j.part.size()))
+		j.part.Release()
 	}
 }
 

@@ -50,6 +50,7 @@ var below = map[string][]string{
 	"catalog":            {"chunker", "index", "store", "store/diskcache", "store/local", "store/open", "internal/redact"},
 	"seed":               {"catar/walk", "chunker", "feature", "index", "internal/extents", "store"},
 	"image":              {"chunker", "feature", "index", "internal/extents", "seed", "store"},
+	"memo":               {"catar/walk", "chunker", "feature", "image", "index", "store/local"},
 	"archive":            {"blockcache", "catar", "catar/tree", "catar/walk", "chunker", "feature", "image", "index", "prefetch", "store", "store/open"},
 	"nbd":                {"internal/hush"},
 	"server":             {"chunker", "index", "internal/hush", "store"},

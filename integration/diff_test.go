@@ -65,7 +65,7 @@ func TestDiffTrees(t *testing.T) {
 }
 
 func TestDiffDisks(t *testing.T) {
-	v1, v2 := versions(t)
+	v1, v2 := twoDisks(t)
 	var got struct {
 		Kind    string
 		Changes []struct {

@@ -36,9 +36,9 @@ func infoOf(t *testing.T, args ...string) (got informed) {
 	return got
 }
 
-// versions are two images, the second of which has something changed in its middle and
+// twoDisks are two images, the second of which has something changed in its middle and
 // zeros at its end, with a store for each.
-func versions(t *testing.T) (v1, v2 *disk) {
+func twoDisks(t *testing.T) (v1, v2 *disk) {
 	t.Helper()
 	v1 = newDisk(t, 1_500_000)
 	v2 = &disk{dir: t.TempDir(), data: slices.Concat(v1.data[:700_000], []byte("something new"), v1.data[700_000:], make([]byte, 1_000_000))}
@@ -49,7 +49,7 @@ func versions(t *testing.T) (v1, v2 *disk) {
 }
 
 func TestInfo(t *testing.T) {
-	v1, v2 := versions(t)
+	v1, v2 := twoDisks(t)
 	all := v2.chunks(t)
 	near := filepath.Join(t.TempDir(), "near.castr")
 	must(t, caravel, "cache", "-c", near, v1.index)
@@ -90,7 +90,7 @@ func TestInfoRefuses(t *testing.T) {
 // TestInfoAsDesync has both print the same.
 func TestInfoAsDesync(t *testing.T) {
 	desync := desync(t)
-	v1, v2 := versions(t)
+	v1, v2 := twoDisks(t)
 	near := filepath.Join(t.TempDir(), "near.castr")
 	must(t, caravel, "cache", "-c", near, v1.index)
 	sizes := filepath.Join(t.TempDir(), "chunks.json")

@@ -65,6 +65,8 @@ var promises = []promise{
 	{"caravel mkdev ssh://user@host/srv/disk.caibx", mkdevFarAsTyped},
 	{"caravel extract --store=host:/srv/default.castr disk.caibx disk.img", extractFarAsTyped},
 	{"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img", extractFarAsTyped},
+	{"caravel prepare -s /srv/www/default.castr disk.img > digest", prepareAsTyped},
+	{"caravel pull -s http://host/default.castr -o disk.img $(cat digest)", pullAsTyped},
 	{"caravel list http://host/tree.caidx etc", listAsTyped},
 	{"caravel stat http://host/tree.caidx etc/hosts", statAsTyped},
 	{"caravel mtree tree.caidx", mtreeAsTyped},
@@ -105,6 +107,9 @@ var promises = []promise{
 	{"caravel make --without=privileged home.caidx tree", makeWithoutAsTyped},
 	{"caravel extract --without=privileged tree.caidx mine", extractWithoutAsTyped},
 	{"caravel make tree.catar tree", makeArchiveAsTyped},
+	{"caravel make tree.caidx rootfs.tar.gz", makeOfTarAsTyped},
+	{"caravel make --platform=linux/arm64 tree.caidx oci:layout:latest", makeOfContainerAsTyped},
+	{"caravel untar http://host/tree.caidx - | tar -C copy -x", untarAsTyped},
 	{"caravel mount --daemon --supervise http://host/tree.caidx /mnt", mountDaemonAsTyped},
 	{"caravel mount -o noexec,umask=027,uid=backup http://host/tree.caidx /mnt", mountWordsAsTyped},
 	{"caravel mount --subtree=etc --uid-shift=100000 http://host/tree.caidx /mnt", mountPartAsTyped},
@@ -112,6 +117,8 @@ var promises = []promise{
 	{"caravel make s3+http://host/images/disk.caibx disk.img", makeBucketAsTyped},
 	{"caravel mount s3+http://host/images/disk.caibx /mnt", mountBucketAsTyped},
 	{"make install DESTDIR= PREFIX=/usr/local", installAsTyped},
+	{"caravel completion bash > /usr/share/bash-completion/completions/caravel", intoFolderAsTyped},
+	{"caravel manpage /usr/local/share/man/man1", intoFolderAsTyped},
 }
 
 // TestReadme runs each command of the README as it is typed there; only the
@@ -402,6 +409,39 @@ func makeArchiveAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 }
 
+func makeOfTarAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "tar", "gzip")
+	dir := t.TempDir()
+	must(t, "tar", "-C", filepath.Join(r.home, "tree"), "--format=pax", "-czf", filepath.Join(dir, "rootfs.tar.gz"), ".")
+	if got := r.typed(t, dir, line); got != r.tree {
+		t.Errorf("%q is not the digest of the tree, %q", got, r.tree)
+	}
+}
+
+func makeOfContainerAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "umoci")
+	dir := t.TempDir()
+	image := filepath.Join(dir, "layout:latest")
+	must(t, "umoci", "init", "--layout", filepath.Join(dir, "layout"))
+	must(t, "umoci", "new", "--image", image)
+	must(t, "umoci", "config", "--os=linux", "--architecture=arm64", "--image", image)
+	must(t, "umoci", "insert", "--rootless", "--image", image, filepath.Join(r.home, "tree"), "/tree")
+	r.typed(t, dir, line)
+	if got := must(t, caravel, "list", filepath.Join(dir, "tree.caidx")); strings.Count(got, "\n") != 9 || !strings.Contains(got, " tree/etc/ssh/keys/a\n") {
+		t.Errorf("holds\n%s", got)
+	}
+}
+
+func untarAsTyped(t *testing.T, r *readmeReader, line string) {
+	need(t, "tar")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "copy"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.typed(t, dir, line)
+	r.sameTree(t, filepath.Join(dir, "copy"), "", feature.Unix)
+}
+
 func mountAsTyped(t *testing.T, r *readmeReader, line string) {
 	needFUSE(t)
 	mnt := t.TempDir()
@@ -522,6 +562,15 @@ func diffAsTyped(t *testing.T, r *readmeReader, line string) {
 	}
 }
 
+func prepareAsTyped(t *testing.T, r *readmeReader, line string) { r.typed(t, r.home, line) }
+
+func pullAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	must(t, "cp", filepath.Join(r.home, "digest"), dir)
+	r.typed(t, dir, line)
+	holds(t, filepath.Join(dir, "disk.img"), r.data)
+}
+
 // helpAsTyped checks for examples in the help of every command.
 func helpAsTyped(t *testing.T, r *readmeReader, line string) {
 	command := regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}`)
@@ -548,6 +597,14 @@ func installAsTyped(t *testing.T, r *readmeReader, line string) {
 		"usr/local/lib/systemd/system/caravel-mkdev@.service", "usr/local/lib/systemd/system/caravel-mount@.service",
 		"usr/local/lib/systemd/system/caravel-nbd.service", "usr/local/lib/systemd/system/caravel-nbd.socket",
 		"usr/local/lib/systemd/system/caravel-serve.service", "usr/local/lib/systemd/system/caravel-serve.socket")
+}
+
+func intoFolderAsTyped(t *testing.T, r *readmeReader, line string) {
+	dir := t.TempDir()
+	r.typed(t, r.away, line, "/usr/share/bash-completion/completions", dir, "/usr/local/share/man/man1", dir)
+	if names, err := os.ReadDir(dir); err != nil || len(names) == 0 {
+		t.Errorf("nothing is written: %v", err)
+	}
 }
 
 // TestDemoKeep leaves what the demo made, in a folder of its own alone.

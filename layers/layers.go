@@ -164,6 +164,7 @@ func (t *Tree) member(ctx context.Context, m *tarball.Member, r *tarball.Reader)
 type refusal struct{ why error }
 
 func (r *refusal) Error() string { return r.why.Error() }
+func (r *refusal) Unwrap() error { return r.why }
 
 func refuse(why error) error { return &refusal{why} }
 
@@ -199,12 +200,15 @@ func (t *Tree) place(ctx context.Context, names []string, m *tarball.Member, r *
 		}
 		return t.describe(t.root, m)
 	}
-	dir, err := t.walk(names[:len(names)-1], true)
-	if err != nil {
-		return err
-	}
 	base := names[len(names)-1]
-	if t.opt.Layered && strings.HasPrefix(base, whiteout) {
+	removes := t.opt.Layered && strings.HasPrefix(base, whiteout)
+	dir, err := t.walk(names[:len(names)-1], true)
+	switch {
+	case removes && errors.Is(err, errNotDir):
+		return nil // it has gone with the directory that it was in
+	case err != nil:
+		return err
+	case removes:
 		return t.whiteOut(dir, base)
 	}
 	delete(t.pending, strings.Join(names, "/"))

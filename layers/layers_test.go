@@ -188,6 +188,7 @@ func TestLayers(t *testing.T) {
 		{"and then it is there again", []string{"a/x=1 b=1", ".wh.a= a/z=3 .wh.b= b=2"}, "a/ a/z=3 b=2"},
 		{"opaque", []string{"a/:1 a/x=1 a/d/y=1", "a/:2 a/n=2 a/.wh..wh..opq="}, "a/:2 a/n=2"},
 		{"opaque first", []string{"a/:1 a/x=1 a/d/y=1", "a/.wh..wh..opq= a/d/n=2"}, "a/:1 a/d/ a/d/n=2"},
+		{"in what is no directory any more", []string{"a/x=1", "a=2 a/.wh.x="}, "a=2"},
 		{"of aufs", []string{"a=1 .wh..wh.plnk=", ".wh..wh.aufs="}, "a=1"},
 		{"a file in place of a directory", []string{"a/x=1 a/d/y=1", "a=2"}, "a=2"},
 		{"a directory in place of a file", []string{"a=1", "a/x=2"}, "a=1"},

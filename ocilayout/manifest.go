@@ -198,7 +198,7 @@ func (img *Image) findDocker(ctx context.Context, tag, platform string) error {
 	var there []string
 	for _, s := range all {
 		there = append(there, s.RepoTags...)
-		if tag == "" || slices.Contains(s.RepoTags, tag) || s.digest().String() == tag {
+		if tag == "" || s.called(tag) {
 			fit = append(fit, s)
 		}
 	}
@@ -226,6 +226,17 @@ func (img *Image) findDocker(ctx context.Context, tag, platform string) error {
 		img.layers = append(img.layers, layer{name: name, size: -1, plain: config.RootFS.DiffIDs[i]})
 	}
 	return nil
+}
+
+// called reports whether a user means s by a tag, or by a digest. What is left out of a
+// tag is Docker's own registry.
+func (s saved) called(tag string) bool {
+	for _, prefix := range []string{"", "docker.io/", "docker.io/library/"} {
+		if slices.Contains(s.RepoTags, prefix+tag) {
+			return true
+		}
+	}
+	return s.digest().String() == tag
 }
 
 // digest is that of the configuration, after which its file is called; "" if it is

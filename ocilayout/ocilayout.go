@@ -20,6 +20,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -123,8 +124,12 @@ func (img *Image) unpack(ctx context.Context, l layer, t *layers.Tree) error {
 		return err
 	}
 	packed := tarball.Packed(head)
-	for _, d := range []digest.Digest{l.digest, l.plain} {
-		if d == "" || d == l.plain && (packed || l.plain == l.digest) {
+	want := []digest.Digest{l.digest}
+	if !packed {
+		want = append(want, l.plain) // of what is packed it is found out on the way
+	}
+	for _, d := range slices.Compact(want) {
+		if d == "" {
 			continue
 		}
 		if err := verify(ctx, blob, d); err != nil {

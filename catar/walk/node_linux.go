@@ -73,6 +73,7 @@ type node struct {
 	err   error        // nothing of what follows counts
 	out   bool         // it turned out to be left out
 	entry *catar.Entry // of all but closed
+	known bool         // of a file: its bytes are not read
 	data  []byte       // of a file up to smallFile
 	fd    int          // of a larger one; else -1
 	st    unix.Statx_t

@@ -31,5 +31,18 @@ func (r *Reader) Close() error { return nil }
 // Stats is what was packed so far.
 func (r *Reader) Stats() Stats { return r.count.stats() }
 
+// Payloads says nothing: there is no stream.
+func (r *Reader) Payloads() []Payload { return nil }
+
+// A Payload is where the bytes of a file lie in the stream.
+type Payload struct {
+	File
+	Off    int64
+	Unread bool
+}
+
+// ReadAt takes Linux.
+func (p *Payload) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+
 // InodeOf knows no node: directories are packed on Linux only.
 func InodeOf(fs.FileInfo) (Inode, bool) { return Inode{}, false }

@@ -32,6 +32,8 @@ type Reader struct {
 	log      *slog.Logger
 	told     func(path string, off, size int64) // nil: nobody wants to know
 	inodes   *inode.Reader
+	known    func(File) bool // nil: none is
+	root     *dir            // if known is not nil; held
 	count    counters
 
 	free    chan *batch // to the scout
@@ -44,6 +46,7 @@ type Reader struct {
 	cur  *batch // whose nodes are in the stream up to at
 	at   int
 	file payload // what the stream is in the middle of
+	new  []Payload
 	err  error
 
 	piece [piece]byte
@@ -61,6 +64,10 @@ func Open(ctx context.Context, name string, f feature.Flags, opt Options) (*Read
 		r.cancel(nil)
 		return nil, errorAt((&dir{name: name}).path(""), err)
 	}
+	if r.known != nil {
+		root.hold()
+		r.root = root
+	}
 	r.start(root)
 	return r, nil
 }
@@ -72,6 +79,7 @@ func newReader(ctx context.Context, f feature.Flags, opt Options) (r *Reader, er
 		leaveOut: make(map[Inode]bool, len(opt.LeaveOut)),
 		log:      opt.Log,
 		told:     opt.Payload,
+		known:    opt.Known,
 		inodes:   inode.NewReader(f),
 		free:     make(chan *batch, batches),
 		todo:     make(chan *batch, batches),
@@ -222,6 +230,9 @@ func (r *Reader) begin(n *node) error {
 		if r.told != nil && n.entry.Size > 0 {
 			r.told(n.in.below(n.name), r.enc.Offset(), n.entry.Size)
 		}
+		if r.known != nil && n.entry.Size > 0 {
+			r.new = append(r.new, Payload{Off: r.enc.Offset(), File: fileOf(&n.st), Unread: n.known, in: n.in, name: n.name})
+		}
 	}
 	return nil
 }
@@ -240,6 +251,14 @@ func (r *Reader) payload() error {
 	n := min(f.left(), max(room, piece))
 	var p []byte
 	switch {
+	case f.node.known:
+		if p = r.piece[:]; n <= room {
+			p = r.out.rest()[held:]
+		}
+		n = min(n, int64(len(p)))
+		p = p[:n]
+		clear(p)
+		f.off += n
 	case f.node.fd < 0:
 		p = f.node.data[f.off:][:n]
 		f.off += n
@@ -308,6 +327,10 @@ func (r *Reader) Close() error {
 		r.cur = nil
 	}
 	r.file = payload{}
+	if r.root != nil {
+		r.root.release()
+		r.root = nil
+	}
 	for {
 		select {
 		case b := <-r.ordered:

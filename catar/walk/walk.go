@@ -56,6 +56,7 @@
 package walk
 
 import (
+	"errors"
 	"log/slog"
 	"sync/atomic"
 )
@@ -68,6 +69,19 @@ type Options struct {
 	// Payload, if set, is told of each regular file that is not empty where in the archive
 	// its bytes are, before the first of them is given out. path is relative to the root.
 	Payload func(path string, off, size int64)
+
+	// Known says of a file that its bytes need not be read: zeros are given in their
+	// place. It is asked from many goroutines. With a Known, Reader.Payloads says where in
+	// the stream which file lies; nil: all are read.
+	Known func(File) bool
+}
+
+// A File is a regular file in one state: what is written to it later, or put in its
+// place, is another one, as far as the clock of its file system can tell.
+type File struct {
+	Inode
+	Size         int64
+	Mtime, Ctime int64 // nanoseconds since 1970
 }
 
 // An Inode names a node of the file system, as stat(2) does.
@@ -75,6 +89,9 @@ type Inode struct {
 	Dev uint64
 	Ino uint64
 }
+
+// ErrChanged is what Payload.ReadAt says of a file that is not the same any more.
+var ErrChanged = errors.New("changed while it was packed")
 
 // Stats counts what was packed and what was not.
 type Stats struct {

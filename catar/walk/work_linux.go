@@ -62,7 +62,7 @@ func (r *Reader) leaf(b *batch, n *node) error {
 	if n.fd < 0 {
 		return err
 	}
-	if err != nil || n.out || n.typ != unix.S_IFREG || n.entry.Size <= smallFile {
+	if err != nil || n.out || n.typ != unix.S_IFREG || n.entry.Size <= smallFile || n.known {
 		n.close()
 	}
 	return err
@@ -128,6 +128,9 @@ func (r *Reader) read(b *batch, n *node) (err error) {
 	}
 	if empty {
 		n.entry.Size = 0
+	}
+	if n.known = r.known != nil && n.entry.Size > 0 && r.known(fileOf(&n.st)); n.known {
+		return nil
 	}
 	return n.readAhead(b)
 }

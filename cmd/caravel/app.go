@@ -37,6 +37,7 @@ func commands() []*cli.Command {
 		infoCommand(),
 		inspectChunksCommand(),
 		listChunksCommand(),
+		prepareCommand(),
 		chunkCommand(),
 		verifyCommand(),
 		pruneCommand(),
@@ -52,6 +53,8 @@ func commands() []*cli.Command {
 		indexServerCommand(),
 		demoCommand(),
 		configCommand(),
+		completionCommand(),
+		manpageCommand(),
 		versionCommand(),
 		helpCommand(),
 	}

@@ -113,6 +113,9 @@ func TestCommandsKeepTheRules(t *testing.T) {
 		if cmd.Usage == "" || !cmd.Hidden && !strings.Contains(cmd.Description, "Examples:\n  ") {
 			t.Errorf("%s: no usage or no examples", cmd.Name)
 		}
+		if not := instead(cmd.Name); !cmd.Hidden && (not == "" || !strings.HasSuffix(not, ".")) {
+			t.Errorf("%s: does not say when not to use it", cmd.Name)
+		}
 		seen := map[string]bool{"help": true, "h": true}
 		for _, f := range cmd.Flags {
 			for _, name := range f.Names() {

@@ -40,8 +40,7 @@ func chopCommand() *cli.Command {
 FILE, which holds its image: of a .caibx the disk, of a .caidx the .catar. Those that the
 store lacks are put into it. Nothing is cut: that was done when INDEX was made, maybe
 elsewhere. Each chunk is compared with its ID, and a FILE that holds anything else is
-refused; behind the end of the image it may hold more. To make an index, take caravel
-make, which stores the chunks, too.
+refused; behind the end of the image it may hold more.
 
 ` + examples(
 			"caravel chop -s /srv/default.castr disk.caibx disk.img",

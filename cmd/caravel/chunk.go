@@ -35,9 +35,7 @@ func chunkCommand() *cli.Command {
 		Description: `Prints a line for each chunk that FILE (a file, a block device, a pipe, or "-" for
 standard input) would be cut into: where it begins, its size, and its ID. Nothing is
 written; it helps to choose the sizes of chunks. With --start FILE is cut as if it began
-there; the offsets are those in FILE. For an image, its chunks or its index, take caravel
-make, with --no-store for the index alone; the chunks of an index that is there are
-printed by caravel list-chunks.
+there; the offsets are those in FILE.
 
 ` + examples(
 			"caravel chunk disk.img",

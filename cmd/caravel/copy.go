@@ -43,8 +43,7 @@ copied from the stores of --store, or the one beside INDEX, to default.castr bes
 OUT, or the store of --target-store, unless they are there: verified, and packed and
 encrypted as that store is to have them. The sidecar and the profile of INDEX come
 along, but into a place that is to be encrypted while INDEX's is not. The index comes
-last, when all is there that it needs. To fill a store for several images, and leave
-their indexes where they are, take caravel cache.
+last, when all is there that it needs.
 
 ` + examples(
 			"caravel copy http://host/images/disk.caibx /media/stick/",

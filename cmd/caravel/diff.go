@@ -51,8 +51,7 @@ differ, too, "content?" is printed, else the files are taken for the same. With
 --contents such files are fetched and compared, and attributes (as of chattr), too.
 
 The exit status is 0 also if there are differences, unless --exit-code is said: then it is
-1. To compare an image with a directory, take caravel mtree of both; a disk with an
-image, caravel verify-index.
+1.
 
 ` + examples(
 			"caravel diff v1.caidx v2.caidx",

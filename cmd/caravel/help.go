@@ -74,7 +74,7 @@ const commandTemplate = `caravel {{.Command.Name}}: {{.Command.Usage}}
 Usage: caravel {{.Command.Name}} [FLAGS]{{with .Command.ArgsUsage}} {{.}}{{end}}
 {{with .Command.Aliases}}
 Also called {{join . ", "}}.
-{{end}}{{with .Command.Description}}
+{{end}}{{with .Text}}
 {{.}}
 {{end}}
 Flags:{{range .Flags}}
@@ -87,7 +87,39 @@ func commandHelp(app *cli.App, name string) error {
 		return unknownCommand(app, name)
 	}
 	flags := append(cmd.VisibleFlags(), cli.HelpFlag)
-	return render(app.Writer, commandTemplate, map[string]any{"Command": cmd, "Flags": flags})
+	return render(app.Writer, commandTemplate, map[string]any{"Command": cmd, "Flags": flags, "Text": described(cmd)})
+}
+
+// described is a command's description with what it is not for, in front of the examples.
+func described(cmd *cli.Command) string {
+	text, calls, found := strings.Cut(cmd.Description, "Examples:\n")
+	if not := instead(cmd.Name); not != "" {
+		text = strings.TrimSpace(text + wrapped("When not to use it: "+not, 88))
+	}
+	if found {
+		text += "\n\nExamples:\n" + calls
+	}
+	return text
+}
+
+// wrapped breaks a text into lines of at most n characters, if no word is longer.
+func wrapped(text string, n int) string {
+	var b strings.Builder
+	at := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case at == 0:
+		case at+1+len(word) > n:
+			b.WriteByte('\n')
+			at = 0
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	return b.String()
 }
 
 // render fills in a template and says if that could not be written, which

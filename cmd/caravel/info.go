@@ -60,9 +60,6 @@ takes, how much of it repeats, what is on this machine (in the stores here, --ca
 --cache-dir), and what each store has; then the store beside INDEX is asked if none is
 named and it is there.
 
-To see whether what a store has is right, take caravel verify; to see what differs
-between two images of trees, caravel diff.
-
 ` + examples(
 			"caravel info disk.caibx",
 			"caravel info --format=plain -s http://host/default.castr http://host/disk.caibx",

@@ -40,8 +40,7 @@ func inspectChunksCommand() *cli.Command {
 image's order, repeated ones each time, its ID and its size as a list of JSON, which goes
 to OUT if that is named. With --store there is also, of those that are there, the size
 that they have in the store. That is a request a chunk, and none is fetched. What is
-printed is for programs, and for caravel info --chunks-info; for the IDs alone, or for
-where in the image a chunk lies, take caravel list-chunks.
+printed is for programs, and for caravel info --chunks-info.
 
 ` + examples(
 			"caravel inspect-chunks disk.caibx",

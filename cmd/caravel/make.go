@@ -20,6 +20,9 @@ type makeOptions struct {
 	noStore       bool
 	noTree        bool
 	noDigest      bool
+	cache         string // a folder; "": none
+	cacheAuto     bool
+	bases         []string // indexes
 	fsSize        bool
 	input         string // disk or tar, which IN has to be; "": what it is
 	platform      string // of a container's image; "": not said
@@ -65,6 +68,15 @@ index is not; a sidecar, which is not either, is only written with --no-tree=no.
 Prints the digest of the whole, unless --no-digest is there: it is the one work that
 cannot be shared among cores, and also has every zero of a hole hashed.
 
+With --cache a file whose inode, size and times are the same as when the last image of the
+directory was made is not read, if the chunks that it is in are the same and in the store. For
+the digest, all that follows the first change is read. What was changed in the last
+two seconds before make is read the next time, too.
+
+With --base a store behind a network is asked only for what is new: each question is a
+round trip. Of the base some chunks are asked for; if one is missing, all are. It must
+not be pruned meanwhile.
+
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
 index comes last, when all of its chunks are stored.
@@ -76,12 +88,14 @@ What make itself writes below the directory, its store too, is left out.
 			"caravel make --with=unix tree.catar /srv/tree",
 			"caravel make - /srv/tree | ssh host caravel extract --what=archive - /srv/tree",
 			"caravel make disk.caibx disk.img",
+			"caravel make --cache-auto --no-digest tree.caidx /srv/tree",
 			"caravel make --encryption-key-file=/etc/caravel/key disk.caibx disk.img",
 			"caravel make --store=/srv/www/pool.castr /srv/www/disk.caibx /dev/vg/root",
 			"caravel make https://me:secret@host/images/disk.caibx disk.img",
 			"zcat disk.img.gz | caravel make disk.caibx -",
 			"caravel make tree.caidx rootfs.tar.xz",
 			"caravel make --platform=linux/arm64 tree.caidx oci:layout:latest",
+			"caravel make --base=https://host/images/disk.caibx https://me:secret@host/images/next.caibx disk.img",
 			"# what the index would be, without storing anything",
 			"caravel make --no-store - disk.img | sha256sum",
 		),
@@ -91,6 +105,9 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
+			newList("base", "do not ask the store for the chunks of `INDEX`, a path or URL, of an image that is in there; may be repeated", &opt.bases),
+			&cli.StringFlag{Name: "cache", Usage: "remember in `DIR` of which files a .caidx was made, and do not read again what is unchanged", Destination: &opt.cache},
+			newSwitch("cache-auto", "have the cache in FROM/.cacac, which is not packed", &opt.cacheAuto, "c"),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
 			newSwitch("fs-size", "end an image file, too, where the file system in it does, which may also be XFS, Btrfs, EROFS, FAT, exFAT, NTFS, F2FS or ISO 9660", &opt.fsSize),
 			&cli.StringFlag{Name: "platform", Usage: "take the container's image for `OS/ARCH`, or OS/ARCH/VARIANT", DefaultText: "this machine's, or the only one", Destination: &opt.platform},
@@ -158,6 +175,8 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		return "", "", usagef("--platform is for containers' images, which begin with oci:")
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
+	case o.cachePlace(in) != "" && (k != archiveIndex || !isFolder):
+		return "", "", usagef("--cache is for a .caidx that is made of a directory")
 	case len(o.stores) > 1:
 		return "", "", usagef("want one --store to put chunks into, not %d", len(o.stores))
 	case k == archiveKind:

@@ -28,10 +28,12 @@ func (m *maker) fromFolder(ctx context.Context, mode fs.FileMode) (result, error
 	defer p.Close()
 	var made result
 	var err error
-	if m.kind == archiveKind {
+	if dir := m.cachePlace(m.in); m.kind == archiveKind {
 		made, err = m.archive(ctx, &archiveFile{Reader: p, sum: f.Digest().New(), progress: m.shown.Counter(), into: p.leaveOut}, mode)
+	} else if dir != "" {
+		made, err = m.fromFolderAgain(ctx, p, dir, mode)
 	} else {
-		made, err = m.chunks(ctx, p, f, mode)
+		made, err = m.chunks(ctx, p, f, mode, nil)
 	}
 	if p.err != nil && err != nil {
 		err = p.err // as it was, without those through whose hands it went
@@ -147,6 +149,15 @@ func (p *packing) Read(b []byte) (int, error) {
 		p.err = err
 	}
 	return n, err
+}
+
+// payloads are where the files lie in what was read.
+func (p *packing) payloads() []walk.Payload { return p.walk.Payloads() }
+
+// restart ends the walk; the next read begins a new one.
+func (p *packing) restart() {
+	p.Close()
+	p.walk, p.err = nil, nil
 }
 
 func (p *packing) stats() walk.Stats {

@@ -93,7 +93,7 @@ func (m *maker) fromBlob(ctx context.Context) (result, error) {
 	if src.Cut != "" {
 		m.logger.Info("the source ends at its file system", "source", m.in, "fs", src.Cut, "size", src.Size)
 	}
-	made, err := m.chunks(ctx, src, m.pack.blob(), src.Mode)
+	made, err := m.chunks(ctx, src, m.pack.blob(), src.Mode, nil)
 	if err != nil {
 		return result{}, err
 	}
@@ -104,8 +104,8 @@ func (m *maker) fromBlob(ctx context.Context) (result, error) {
 }
 
 // chunks makes the index of r, whose flags are f, and puts it into its place.
-// mode is that of the source.
-func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode fs.FileMode) (result, error) {
+// mode is that of the source; known what is remembered of it, or nil.
+func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode fs.FileMode, known *recall) (result, error) {
 	putIndex, err := m.indexPlace(mode)
 	if err != nil {
 		return result{}, err
@@ -114,17 +114,25 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	if err != nil {
 		return result{}, err
 	}
+	base, err := m.base(ctx, dst, f)
+	if err != nil {
+		return result{}, err
+	}
 	_ = notify.Send(notify.Ready) // nobody need listen
 	skim := m.skimmer()
-	made, err := image.Make(ctx, skim.tee(r), dst, image.MakeOptions{
+	r = skim.tee(r)
+	opt := image.MakeOptions{
 		Params:        m.params,
 		Digest:        f.Digest(),
 		Flags:         f,
 		Workers:       m.atOnce(),
 		CheckExisting: m.checkExisting,
 		NoDigest:      m.noDigest,
+		Base:          base,
 		Progress:      m.shown.Counter(),
-	})
+	}
+	known.options(ctx, &opt, r)
+	made, err := image.Make(ctx, r, dst, opt)
 	if err != nil {
 		return result{}, err
 	}
@@ -140,7 +148,11 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 	if done.Sidecar, err = m.sidecar(ctx, skim, made.Index.Sum(), mode); err != nil {
 		return result{}, err
 	}
-	return done, putIndex(ctx, index.Bytes())
+	if err := putIndex(ctx, index.Bytes()); err != nil {
+		return result{}, err
+	}
+	known.keep(ctx, made.Index, m.logger)
+	return done, nil
 }
 
 // makeStore opens the store that make fills; nil with --no-store.

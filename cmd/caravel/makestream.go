@@ -87,7 +87,7 @@ func (m *maker) fromArchive(ctx context.Context, r io.Reader, mode fs.FileMode) 
 		return result{}, fmt.Errorf("%w; a .caidx is made of a directory, a .catar or a tar stream, of a disk image a .caibx", within(m.in, err))
 	}
 	defer c.Close()
-	made, err := m.chunks(ctx, c, c.Flags, mode)
+	made, err := m.chunks(ctx, c, c.Flags, mode, nil)
 	if bad := c.Err(); bad != nil {
 		err = within(m.in, bad) // as it was, without those through whose hands it went
 	}
@@ -141,7 +141,7 @@ func (m *maker) fromLayers(ctx context.Context, t *layers.Tree, mode fs.FileMode
 	if m.kind == archiveKind {
 		made, err = m.archive(ctx, &archiveFile{Reader: s, sum: f.Digest().New(), progress: m.shown.Counter()}, mode)
 	} else {
-		made, err = m.chunks(ctx, s, f, mode)
+		made, err = m.chunks(ctx, s, f, mode, nil)
 	}
 	if err != nil {
 		return result{}, within(m.in, err)

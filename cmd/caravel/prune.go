@@ -77,7 +77,8 @@ func gcCommand() *cli.Command {
 }
 
 const pruneText = `Removes from a store (default: the one beside the first INDEX) all chunks that no
-INDEX names: paths, URLs, or folders for all the indexes in and below them. Name all
+INDEX names: paths, URLs, folders for all the indexes in and below them, or what caravel
+prepare has printed. Name all
 images that use the store; what the others need is gone. If an INDEX cannot be read,
 nothing is removed. What writers that were killed have left there is removed, too;
 whatever else lies in the store stays. A store over a network has to be one that can
@@ -121,6 +122,9 @@ type prunedReport struct {
 func pruneStore(ctx context.Context, std streams, indexes []string, opt pruneOptions) error {
 	if len(opt.source.stores) == 0 {
 		opt.source.stores = []string{open.DefaultStore(indexes[0])}
+		if _, ok := asDigest(indexes[0]); ok {
+			opt.source.stores[0] = defaultStoreHere()
+		}
 	}
 	to := opt.source.stores[0]
 	shown := progress.New(std.err, opt.progress, "prune "+redact.URL(to), 0)
@@ -165,6 +169,14 @@ func (o pruneOptions) prune(ctx context.Context, std streams, to string, indexes
 		return got, err
 	}
 	for _, in := range indexes {
+		if root, ok := asDigest(in); ok {
+			p, err := from.preparedIn(ctx, to, root)
+			if err != nil {
+				return got, fmt.Errorf("nothing is removed: %w", err)
+			}
+			roots.AddPrepared(p)
+			continue
+		}
 		x, err := from.index(ctx, in)
 		if err != nil {
 			return got, fmt.Errorf("nothing is removed: %w", err)

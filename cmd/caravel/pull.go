@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"caravel/chunker"
 	"caravel/farside"
 	"caravel/store"
 	"caravel/store/local"
@@ -69,29 +70,47 @@ func herePath(arg string) string {
 }
 
 func pullCommand() *cli.Command {
-	var opt farOptions
+	var opt pullOptions
 	return &cli.Command{
 		Name:      "pull",
 		Category:  serving,
-		Usage:     "give chunks and files to a casync, desync or caravel at the other end of an ssh",
-		ArgsUsage: "BASE ARCHIVE INDEX STORE [STORE...]",
-		Description: `Speaks casync's protocol on standard input and output. Nobody types this: those who
+		Usage:     "fetch what prepare has stored; or give chunks and files to the other end of an ssh",
+		ArgsUsage: "DIGEST | BASE ARCHIVE INDEX STORE [STORE...]",
+		Description: `With the DIGEST that caravel prepare has printed, writes that file to standard output,
+or to the file of --output, which gets its name when it is complete. It comes from the
+stores of --store, or the one here, and all of it is verified. An image that has an index
+of its own is written by caravel extract.
+
+With four or more arguments, speaks casync's protocol on standard input and output. Nobody types this: those who
 read from host:path run it there by ssh, as casync pull, or under the name in
 $CASYNC_REMOTE_PATH. Each argument is a path, or - for nothing; BASE is always -.
 
 ` + examples(
+			"caravel pull -s http://host/default.castr -o disk.img 4d1f8a6b2c0e9753a86f1d2b3c4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60",
 			"CASYNC_REMOTE_PATH=caravel casync extract host:/srv/disk.caibx disk.img",
 			"caravel extract host:/srv/disk.caibx disk.img",
 			"# what those run there",
 			"caravel pull - - /srv/disk.caibx /srv/default.castr",
 		),
-		Flags: farFlags(&opt),
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write to `FILE`", Value: "-", DefaultText: "standard output", Destination: &opt.out},
+			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
+			progressFlag(&opt.progress),
+			jsonFlag(&opt.json),
+		}, sourceFlags(&opt.source), logFlags(&opt.log)),
 		Action: func(c *cli.Context) error {
+			if c.NArg() == 1 {
+				root, err := chunker.ParseID(c.Args().First())
+				if err != nil {
+					return usagef("want one DIGEST of 64 hexadecimal digits, or four arguments and more: %v", err)
+				}
+				return pullImage(c.Context, streamsOf(c), root, opt)
+			}
 			p, err := farPlaceOf(c.Args().Slice())
 			if err != nil {
 				return err
 			}
-			return pull(c.Context, streamsOf(c), p, opt)
+			return pull(c.Context, streamsOf(c), p, farOptions{int64(opt.source.reach.flags.Each), opt.log})
 		},
 	}
 }

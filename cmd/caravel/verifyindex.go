@@ -31,8 +31,7 @@ func verifyIndexCommand() *cli.Command {
 path, a URL, or "-" for standard input). No chunk is fetched. FILE is what the image
 was made of, or was extracted to: of a .caibx a disk image or block device, of a
 .caidx the .catar. A file has to be as long as the image; a device may be longer. The
-exit status is 1 if anything differs. To compare a directory with the index of a tree,
-take caravel digest of both.
+exit status is 1 if anything differs.
 
 ` + examples(
 			"caravel verify-index disk.caibx disk.img",

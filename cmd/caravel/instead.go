@@ -1,0 +1,48 @@
+package main
+
+// instead says, for each command, for what it is not the right one, and what is. Help and
+// manual pages show it.
+func instead(command string) string {
+	return map[string]string{
+		"make":           "For a single file of which only a digest can be passed on, take caravel prepare. Where the index is there already and the chunks are not, take caravel chop. To put what others have made elsewhere, take caravel copy, which does not cut anew.",
+		"extract":        "If only some of an image is read, or if it shall be used before it is there, take caravel mount, mkdev or nbd-server; for a few bytes of it, caravel cat. For an archive that tar shall read, take caravel untar.",
+		"list":           "For owners, times and digests, take caravel mtree; for all of one entry, caravel stat. To look around in a tree for long, mount it.",
+		"mtree":          "Every file is read, so for names alone take caravel list; for what differs between two images, caravel diff, which fetches no files.",
+		"stat":           "For many entries take caravel mtree or list, which read each part of the image once.",
+		"digest":         "Of an index behind a network the whole image is fetched; to compare a disk with an index that is here, take caravel verify-index. It is not the digest of the index's file, which --index-digest takes: that is in caravel info --more.",
+		"cat":            "To write a whole image to a file or device, take caravel extract, which goes on where it was interrupted and writes holes; to read here and there, mount it.",
+		"diff":           "To compare an image with a directory, take caravel mtree of both; a disk with an image, caravel verify-index. Between images that are cut in other sizes, or by another digest, chunks tell nothing.",
+		"tar":            "What is to be used without unpacking it is better made by caravel make: a tree without --index is one file, which is fetched as a whole.",
+		"untar":          "To write a tree to a directory, take caravel extract, which keeps all that an archive has, and goes on where it was interrupted.",
+		"mount":          "For a virtual machine's disk take caravel nbd-server, and for a device caravel mkdev: a file in a mount is no block device. If everything is read anyway, soon and once, caravel extract is faster.",
+		"mount-index":    "It is there for desync's scripts: caravel mount does the same, and for trees, too.",
+		"mkdev":          "It takes root. For a virtual machine take caravel nbd-server, and for a look into a file system that is read-only, caravel mount and the tools of that file system.",
+		"nbd-server":     "For a directory tree take caravel mount: NBD has disks only. On the machine itself, caravel mkdev makes the device without a client.",
+		"profile":        "A profile is recorded by --record of mount, mkdev or nbd-server; this only shows and merges them.",
+		"tree":           "caravel make writes the sidecar itself, so this is for images that others have made; for one that is read once it is not worth it.",
+		"cache":          "For an image with its index, take caravel copy; for what reads keep by themselves, --cache-dir, which is bounded, as this store is not.",
+		"copy":           "To fill one store for several images, take caravel cache, which leaves their indexes where they are. Files that are in no index are copied by other programs.",
+		"chop":           "It makes no index: take caravel make for that, which stores the chunks, too.",
+		"chunk":          "For an image, or its index, take caravel make; with --no-store it writes the index alone. The chunks of an index that is there are printed by caravel list-chunks.",
+		"list-chunks":    "For sizes in a store take caravel inspect-chunks; for figures of the whole, caravel info.",
+		"info":           "Whether what a store has is right is found out by caravel verify; what differs between two images, by caravel diff. It asks for each chunk, so for a huge image behind a slow server think of the requests.",
+		"inspect-chunks": "For IDs alone, or for where in the image a chunk lies, take caravel list-chunks; for sums, caravel info.",
+		"verify":         "It looks at a store, not at images: whether a store has all of an image is told by caravel info, and whether a file is an image by caravel verify-index. Readers verify by themselves, always.",
+		"verify-index":   "It does not look at stores; that is caravel verify. For a directory take caravel digest, or mtree.",
+		"prune":          "Do not use it on a store whose images you do not all know, nor, behind a network, while others make images there.",
+		"gc":             "As caravel prune, it is not for stores whose images you do not all know, nor, behind a network, while others make images there. It does not ask; prune does.",
+		"prepare":        "What is to be mounted, or is a tree, is made by caravel make: there an index has a name, and other things can lie beside it.",
+		"serve":          "To take what clients bring, use caravel chunk-server and index-server; a web server of your own will do for reading, too.",
+		"chunk-server":   "For images as a whole, with indexes and sidecars, take caravel serve.",
+		"index-server":   "It has no chunks and no sidecars; caravel serve has all of them, for readers.",
+		"pull":           "Images that have an index are written by caravel extract. Nobody types the form with four arguments.",
+		"push":           "Nobody types this; caravel make and copy run it at the other end of an ssh.",
+		"demo":           "It shows, and leaves nothing behind; work is done by the other commands.",
+		"config":         "It does not try whether a store can be reached; caravel info -s does.",
+		"udev":           "It is run by the udev rule of mkdev, not by people.",
+		"version":        "For what a server runs, ask its /metrics.",
+		"help":           "For pages that can be printed or searched, take caravel manpage.",
+		"completion":     "A shell without completion needs none of it; caravel help says the same.",
+		"manpage":        "On a terminal, caravel help COMMAND is quicker.",
+	}[command]
+}

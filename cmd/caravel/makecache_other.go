@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// hideFromMakers is for where directories are packed.
+func hideFromMakers(string) {}

@@ -1,0 +1,248 @@
+package memo_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"caravel/catar/walk"
+	"caravel/chunker"
+	"caravel/feature"
+	"caravel/image"
+	"caravel/memo"
+	"caravel/store"
+	"caravel/store/local"
+)
+
+const flags = feature.Unix | feature.SHA512_256
+
+// A scene is a directory, a store and a memo of it.
+type scene struct {
+	dir, castr, path string
+	params           chunker.Params
+}
+
+func newScene(t *testing.T, p chunker.Params) *scene {
+	t.Helper()
+	top := t.TempDir()
+	s := &scene{filepath.Join(top, "tree"), filepath.Join(top, "castr"), filepath.Join(top, "x.memo"), p}
+	if err := os.Mkdir(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *scene) store(t *testing.T) store.Writer {
+	t.Helper()
+	w, err := store.Writable(local.New(s.castr, local.Options{}), store.Form{Either: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// plain makes the image without a memo.
+func (s *scene) plain(t *testing.T) *image.Made {
+	t.Helper()
+	r, err := walk.Open(t.Context(), s.dir, flags, walk.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	made, err := image.Make(t.Context(), r, nil, image.MakeOptions{Params: s.params, Flags: flags})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// remembered makes it with one, at a time by whose clock all files are old, or not.
+func (s *scene) remembered(t *testing.T, old, digest bool) (*image.Made, *memo.Memo, error) {
+	t.Helper()
+	now := time.Now()
+	if old {
+		now = now.Add(time.Hour)
+	}
+	m, err := memo.Open(s.path, memo.Key{Flags: flags, Params: s.params}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := walk.Open(t.Context(), s.dir, flags, walk.Options{Known: m.Known})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	made, err := image.Make(t.Context(), nil, s.store(t), image.MakeOptions{
+		Params: s.params, Flags: flags, NoDigest: !digest, Parts: m.Parts(t.Context(), r, r.Payloads, digest), State: m.State,
+	})
+	if err != nil {
+		return nil, m, err
+	}
+	return made, m, m.Save(t.Context(), s.path, made.Index)
+}
+
+// check makes the image both ways, and compares.
+func (s *scene) check(t *testing.T, digest bool) *memo.Memo {
+	t.Helper()
+	want := s.plain(t)
+	got, m, err := s.remembered(t, true, digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Index.Sum() != want.Index.Sum() {
+		t.Fatalf("another index: %d chunks, want %d", got.Index.Len(), want.Index.Len())
+	}
+	if digest && got.Digest != want.Digest {
+		t.Fatalf("digest %v, want %v", got.Digest, want.Digest)
+	}
+	w := s.store(t)
+	for i := range want.Index.Len() {
+		c := want.Index.Chunk(i)
+		got, err := w.Get(t.Context(), store.Want{ID: c.ID, Size: c.Size})
+		if err == nil {
+			err = got.Verify()
+			got.Release()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// edit changes something somewhere in the tree.
+func (s *scene) edit(t *testing.T, rnd *rand.Rand) {
+	t.Helper()
+	name := filepath.Join(s.dir, fmt.Sprintf("d%d", rnd.IntN(4)), fmt.Sprintf("f%02d", rnd.IntN(40)))
+	var err error
+	switch b := make([]byte, rnd.IntN(1<<rnd.IntN(19))); rnd.IntN(8) {
+	case 0:
+		err = os.Chmod(name, fs.FileMode(0o600|rnd.IntN(64)))
+	case 1:
+		err = os.Remove(name)
+	case 2:
+		err = os.Rename(name, name+"x")
+	case 3:
+		err = os.Chtimes(name, time.Now(), time.Unix(rnd.Int64N(1e9), 0))
+	default:
+		for i := range b {
+			b[i] = byte(rnd.Uint32())
+		}
+		if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+			err = os.WriteFile(name, b, 0o644)
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+// TestSame edits a tree at random and compares, each time, what is made with a memo with
+// what is made without one. Chunks are lost from the store, too.
+func TestSame(t *testing.T) {
+	for i, p := range []chunker.Params{{Min: 1 << 10, Avg: 4 << 10, Max: 16 << 10}, chunker.DefaultParams(), {Min: 8 << 10, Avg: 8 << 10, Max: 8 << 10}} {
+		t.Run(p.String(), func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(uint64(i), 2))
+			s := newScene(t, p)
+			for range 60 {
+				s.edit(t, rnd)
+			}
+			reused := 0
+			for round := range 12 {
+				reused += s.check(t, round%3 != 0).Reused()
+				for range rnd.IntN(4) {
+					s.edit(t, rnd)
+				}
+				if round%4 == 3 {
+					if err := os.RemoveAll(s.castr); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if reused == 0 {
+				t.Error("no chunk was ever known")
+			}
+		})
+	}
+}
+
+// TestUnchanged checks that nothing is read of a tree that is as it was, digest or not.
+func TestUnchanged(t *testing.T) {
+	s := newScene(t, chunker.Params{Min: 1 << 10, Avg: 4 << 10, Max: 16 << 10})
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for range 60 {
+		s.edit(t, rnd)
+	}
+	all := s.check(t, true)
+	if all.Reused() != 0 {
+		t.Errorf("%d chunks known at first", all.Reused())
+	}
+	for _, digest := range []bool{true, false, true} {
+		if m, n := s.check(t, digest), s.plain(t).Index.Len(); m.Reused() != n {
+			t.Errorf("digest %v: %d chunks known of %d", digest, m.Reused(), n)
+		}
+	}
+}
+
+// TestRacy checks that a file is read again whose last change was too near to the run.
+func TestRacy(t *testing.T) {
+	s := newScene(t, chunker.Params{Min: 1 << 10, Avg: 4 << 10, Max: 16 << 10})
+	if err := os.WriteFile(filepath.Join(s.dir, "file"), bytes.Repeat([]byte("x"), 100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, m, err := s.remembered(t, false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Reused() != 0 {
+			t.Errorf("%d chunks known", m.Reused())
+		}
+	}
+}
+
+// TestLie checks that a memo is not believed whose chunks are not what it says, where they are
+// read.
+func TestLie(t *testing.T) {
+	s := newScene(t, chunker.DefaultParams())
+	if err := os.WriteFile(filepath.Join(s.dir, "file"), bytes.Repeat([]byte("x"), 100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, m, err := s.remembered(t, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another tree of the same shape stands in for the lie.
+	other := newScene(t, chunker.DefaultParams())
+	if err := os.WriteFile(filepath.Join(other.dir, "file"), bytes.Repeat([]byte("y"), 100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Save(t.Context(), s.path, other.plain(t).Index); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.remembered(t, true, false); !errors.Is(err, image.ErrStale) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzOpen opens damaged memos: they are refused, or as good as new.
+func FuzzOpen(f *testing.F) {
+	f.Add([]byte(nil), 0)
+	f.Add([]byte("caravel memo 1\n"), 3)
+	f.Fuzz(func(t *testing.T, b []byte, n int) {
+		path := filepath.Join(t.TempDir(), "x.memo")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, err := memo.Open(path, memo.Key{Params: chunker.DefaultParams()}, time.Now())
+		if m == nil || err == nil && m.Known(walk.File{}) {
+			t.Errorf("%v, %v", m, err)
+		}
+	})
+}
