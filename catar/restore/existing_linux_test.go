@@ -247,7 +247,6 @@ func TestSealedInTheWay(t *testing.T) {
 			t.Skipf("nothing can be made immutable here: %v", err)
 		}
 		packed = archive(t, plain|feature.Immutable, of(what, "new"))
-		packed = archive(t, plain|feature.Immutable, of(what, "new"))
 		_, err := extract(t, packed, dst, restore.Options{Delete: restore.KeepExtra})
 		wants(t, err, `"`+what+`"`, "immutable", "chattr -i")
 		holds(t, dst+"/"+what, "old")
