@@ -15,7 +15,6 @@ package image
 
 import (
 	"bytes"
-	"sync"
 
 	"caravel/chunker"
 )
@@ -23,27 +22,6 @@ import (
 // inFlightBytes bounds the plain bytes that a pipeline holds at one time; one
 // chunk is always allowed.
 const inFlightBytes = 32 << 20
-
-// A buffers lends byte slices of at least size bytes, so that a pipeline
-// allocates as many as it has in flight.
-type buffers struct {
-	pool sync.Pool
-	size int
-}
-
-func newBuffers(size int) *buffers { return &buffers{size: size} }
-
-// get returns a slice of n bytes; give its pointer back with put.
-func (b *buffers) get(n int) *[]byte {
-	if p, ok := b.pool.Get().(*[]byte); ok && cap(*p) >= n {
-		*p = (*p)[:n]
-		return p
-	}
-	s := make([]byte, n, max(n, b.size))
-	return &s
-}
-
-func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 
 // blank is compared with; a chunk is walked through in steps of its length.
 var blank [64 << 10]byte
