@@ -17,10 +17,21 @@ import (
 type counted struct {
 	catar.Source
 	reads atomic.Int64
+	first func()          // called with the first one that is counted
+	after <-chan struct{} // when it begins to answer; nil: at once
 }
 
 func (c *counted) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	c.reads.Add(1)
+	if c.reads.Add(1) == 1 && c.first != nil {
+		c.first()
+	}
+	if c.after != nil {
+		select {
+		case <-c.after:
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
 	return c.Source.ReadAt(ctx, p, off)
 }
 
@@ -45,11 +56,16 @@ func TestAhead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			opened := src.reads.Load()
+			src.reads.Store(0)
+			if name == "Walk" && sidecar == nil {
+				// What lies ahead is not so near that a walk which is slow never waits.
+				asked := make(chan struct{})
+				src.first, ahead.after = func() { close(asked) }, asked
+			}
 			if err := run(tr); err != nil {
 				t.Fatal(err)
 			}
-			demand, background := src.reads.Load()-opened, ahead.reads.Load()
+			demand, background := src.reads.Load(), ahead.reads.Load()
 			switch {
 			case name == "Walk" && sidecar != nil:
 				if demand+background > 0 {
