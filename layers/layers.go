@@ -37,18 +37,20 @@
 //
 // The bytes of files are read in their place if the stream is a file that is not
 // packed (it must not change meanwhile), and else copied to a temporary file. The
-// nodes themselves are kept: 150 to 200 bytes each with a name of usual length, one
-// with extended attributes or lists more, of which there may be 256 MiB.
+// nodes themselves are kept: 150 to 200 bytes each with a name of usual length, 350
+// more for a directory with something in it, 200 and the bytes themselves for a node
+// with a target, a named owner, extended attributes or lists. Directories that are only
+// implied by names count like others, as do names and links whose target has not come
+// yet. All of that is bounded: see [Options.Memory].
 package layers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -61,6 +63,7 @@ type Options struct {
 	Layered  bool          // streams are the layers of an image
 	Progress *atomic.Int64 // counts bytes of files taken; nil: nobody looks
 	Log      *slog.Logger  // nil: discard
+	Memory   int64         // bytes that nodes may take of it; 0: 4 GiB
 }
 
 // A Tree is what the streams that were added leave. It is used by one goroutine.
@@ -71,9 +74,22 @@ type Tree struct {
 	root    *node
 	layer   int32 // that is being added, or was last; 0: none
 	spool   *tarball.Spool
-	pending map[string]string // hard links whose target was not there, by their names
-	extra   int64             // bytes of attributes
-	said    bool              // that names were changed
+	pending map[place]pendingLink
+	links   int   // that were pending so far
+	memory  int64 // bytes
+	said    bool  // that names were changed
+}
+
+// A place is where a name is, whatever way leads there.
+type place struct {
+	dir  *node
+	base string
+}
+
+// A pendingLink is a hard link whose target was not there when it came.
+type pendingLink struct {
+	order        int
+	name, target string // paths without "." in them
 }
 
 // New returns a tree without anything in it. Who is done with it closes it.
@@ -84,18 +100,23 @@ func New(opt Options) (*Tree, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
+	opt.Memory = cmp.Or(opt.Memory, maxMemory)
 	spool, err := tarball.NewSpool()
 	if err != nil {
 		return nil, err
 	}
-	return &Tree{opt: opt, root: impliedDir(), spool: spool}, nil
+	t := &Tree{opt: opt, spool: spool}
+	if t.root, err = t.newDir(); err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	return t, nil
 }
 
 // Add puts what a stream has on what is there. What r reads from stays open, and
 // as it is, as long as the tree is used. After an error the tree is of no use.
 func (t *Tree) Add(ctx context.Context, r *tarball.Reader) error {
 	t.layer++
-	t.pending = map[string]string{}
+	t.pending = map[place]pendingLink{}
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -111,7 +132,9 @@ func (t *Tree) Add(ctx context.Context, r *tarball.Reader) error {
 			return err
 		}
 	}
-	t.linkPending()
+	if err := t.linkPending(); err != nil {
+		return err
+	}
 	if r.Cut() && !t.opt.Layered { // of a layer the digest tells whether all is there
 		t.Lost.Add("", "the stream has no end mark, so perhaps it was cut off")
 	}
@@ -150,7 +173,7 @@ func (t *Tree) member(ctx context.Context, m *tarball.Member, r *tarball.Reader)
 	}
 	names, err := t.split(m.Name)
 	if err == nil {
-		err = t.place(ctx, names, m, r)
+		err = t.settle(ctx, names, m, r)
 	}
 	var no *refusal
 	if errors.As(err, &no) {
@@ -192,8 +215,8 @@ func (t *Tree) split(name string) ([]string, error) {
 	return names, nil
 }
 
-// place puts a member into the tree.
-func (t *Tree) place(ctx context.Context, names []string, m *tarball.Member, r *tarball.Reader) error {
+// settle puts a member into the tree.
+func (t *Tree) settle(ctx context.Context, names []string, m *tarball.Member, r *tarball.Reader) error {
 	if len(names) == 0 {
 		if !m.IsDir() {
 			return refuse(errRoot)
@@ -211,13 +234,13 @@ func (t *Tree) place(ctx context.Context, names []string, m *tarball.Member, r *
 	case removes:
 		return t.whiteOut(dir, base)
 	}
-	delete(t.pending, strings.Join(names, "/"))
+	at := place{dir, base}
+	delete(t.pending, at)
 	if m.Hard != "" {
-		return t.hardLink(dir, base, names, m)
+		return t.hardLink(at, names, m)
 	}
 	if old := dir.children[base].node; old.isDir() && m.IsDir() {
-		dir.children[base] = child{old, t.layer}
-		return t.describe(old, m)
+		return errors.Join(t.name(dir, base, old), t.describe(old, m))
 	}
 	n, err := t.newNode(ctx, m, r)
 	if err != nil {
@@ -231,80 +254,5 @@ func (t *Tree) put(dir *node, base string, n *node) error {
 	if old := dir.children[base].node; old.isDir() && len(old.children) > 0 && !t.opt.Layered {
 		return refuse(errNotEmpty)
 	}
-	dir.children[base] = child{n, t.layer}
-	return nil
-}
-
-// hardLink gives a node that is there another name. If it is not there yet that is
-// done at the end.
-func (t *Tree) hardLink(dir *node, base string, names []string, m *tarball.Member) error {
-	target, err := t.split(m.Hard)
-	if err != nil {
-		return err
-	}
-	n, err := t.find(target)
-	if err != nil {
-		return err
-	}
-	if n == nil {
-		t.pending[strings.Join(names, "/")] = strings.Join(target, "/")
-		return nil
-	}
-	if n.isDir() {
-		return refuse(errLinkDir)
-	}
-	return t.put(dir, base, n)
-}
-
-// linkPending makes the hard links whose target came behind them.
-func (t *Tree) linkPending() {
-	for _, name := range slices.Sorted(maps.Keys(t.pending)) {
-		if _, left := t.pending[name]; left {
-			t.linkChain(name)
-		}
-	}
-}
-
-// linkChain follows a link to one that leads to a node, and makes all on the way.
-func (t *Tree) linkChain(name string) {
-	chain := []string{name}
-	target, seen := t.pending[name], map[string]bool{name: true}
-	for {
-		next, also := t.pending[target]
-		if !also || seen[target] {
-			break
-		}
-		chain, seen[target] = append(chain, target), true
-		target = next
-	}
-	n, err := t.find(strings.Split(target, "/"))
-	switch {
-	case err != nil:
-	case seen[target]:
-		err = errCircle
-	case n == nil:
-		err = errNowhere
-	case n.isDir():
-		err = errLinkDir
-	}
-	for _, name := range chain {
-		delete(t.pending, name)
-		failed := err
-		if failed == nil {
-			failed = t.linkTo(name, n)
-		}
-		if failed != nil {
-			t.Lost.Add(name, "%v", failed)
-		}
-	}
-}
-
-// linkTo makes name a name of n.
-func (t *Tree) linkTo(name string, n *node) error {
-	names := strings.Split(name, "/")
-	dir, err := t.walk(names[:len(names)-1], true)
-	if err != nil {
-		return err
-	}
-	return t.put(dir, names[len(names)-1], n)
+	return t.name(dir, base, n)
 }

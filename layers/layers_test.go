@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -145,6 +146,10 @@ func TestOneStream(t *testing.T) {
 		{"hard links first", "a@b b@c d/e@./c c=1", "a=1 b=1 c=1 d/ d/e=1", ""},
 		{"a hard link to come that is none in the end", "a@b a=2 b=1", "a=2 b=1", ""},
 		{"hard links to nothing", "a@b c@c d@e e@d f/ g@f", "f/", `"g": is a hard link to a directory; "a": is a hard link to what is not in the tree; "c": is a hard link that leads to itself; "d": is a hard link that leads to itself; "e": is a hard link that leads to itself`},
+		{"a hard link to come, by another way", "d/ l>d l/x@later d/x=own later=other", "d/ d/x=own l>d later=other", ""},
+		{"a hard link to come that is another's target, by another way", "d/ l>d l/x@later y@d/x later=1", "d/ d/x=1 l>d later=1 y=1", ""},
+		{"a hard link to come in a directory that goes", "d/ d/x@later d=1 later=2", "d=1 later=2", `"d/x": lies in what is no directory`},
+		{"a hard link to come in a directory that comes again", "d/ d/x@later d=1 d/ d/x=own later=2", "d/ d/x=own later=2", ""},
 		{"through links", "r/d/ l>r/d l/x=1 m>./l/../d m/y=2 h@m/x", "h=1 l>r/d m>./l/../d r/ r/d/ r/d/x=1 r/d/y=2", ""},
 		{"a link to what is not there yet", "l>a/b l/x=1", "a/ a/b/ a/b/x=1 l>a/b", ""},
 		{"absolute names", "/a=1 //b=2 h@/a", "a=1 b=2 h=1", ""},
@@ -192,6 +197,7 @@ func TestLayers(t *testing.T) {
 		{"of aufs", []string{"a=1 .wh..wh.plnk=", ".wh..wh.aufs="}, "a=1"},
 		{"a file in place of a directory", []string{"a/x=1 a/d/y=1", "a=2"}, "a=2"},
 		{"a directory in place of a file", []string{"a=1", "a/x=2"}, "a=1"},
+		{"a hard link to come below a whiteout", []string{"a/y=1", "a/x@later .wh.a= later=2"}, "a/ a/x=2 later=2"},
 		{"a hard link to a former layer's file", []string{"a/x=1", "b@a/x .wh.a="}, "b=1"},
 		{"links of usr-merge", []string{"usr/lib/ lib>usr/lib", "lib/x=1 lib/y@lib/x"}, "lib>usr/lib usr/ usr/lib/ usr/lib/x=1 usr/lib/y=1"},
 		{"links lead within", []string{"up>../../d abs>/d d/", "up/x=1 abs/y=2"}, "abs>/d d/ d/x=1 d/y=2 up>../../d"},
@@ -241,6 +247,84 @@ func TestFeatures(t *testing.T) {
 			t.Errorf("%v: %s, want %s", f, got, want)
 		}
 	}
+}
+
+// TestMemory checks that what nodes take of memory is bounded, whatever it is that a
+// stream says so much of.
+func TestMemory(t *testing.T) {
+	many := func(n int, word func(i int) string) (words []string) {
+		for i := range n {
+			words = append(words, word(i))
+		}
+		return words
+	}
+	for name, in := range map[string][]byte{
+		"files":               stream(t, many(4000, func(i int) string { return fmt.Sprintf("f%d=", i) })...),
+		"implied directories": stream(t, many(60, func(i int) string { return fmt.Sprintf("%d/%sf=", i, strings.Repeat("a/", 40)) })...),
+		"links to come":       stream(t, many(4000, func(i int) string { return fmt.Sprintf("f%d@none", i) })...),
+		"targets":             stream(t, many(400, func(i int) string { return fmt.Sprintf("f%d>%s", i, strings.Repeat("t", 4000)) })...),
+		"the same, again":     stream(t, many(4000, func(int) string { return "f=" })...),
+		"lists": records(t, 30, map[string]string{"SCHILY.acl.access": "user::r--,group::r--,mask::r--,other::r--," +
+			strings.Join(many(1000, func(i int) string { return fmt.Sprintf("user:%d:r--", i+1) }), ",")}),
+		"attributes": records(t, 30, map[string]string{"SCHILY.xattr.user.a": strings.Repeat("x", 20000)}),
+	} {
+		for _, memory := range []int64{200_000, 4_000_000} {
+			tree, err := layers.New(layers.Options{Memory: memory})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tree.Close()
+			err = tree.Add(t.Context(), tarball.NewReader(bytes.NewReader(in), tarball.ReaderOptions{}))
+			if bounded := memory < 1_000_000; (err != nil) != bounded || bounded && !strings.Contains(err.Error(), "more than 200000 bytes of memory") {
+				t.Errorf("%s, with %d bytes: %v", name, memory, err)
+			}
+		}
+	}
+}
+
+// records is a stream of n files with the same records.
+func records(t *testing.T, n int, all map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range n {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprint(i), Typeflag: tar.TypeReg, PAXRecords: all}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestLongHeaders checks that a name does not hold the rest of the header that it is a
+// part of.
+func TestLongHeaders(t *testing.T) {
+	const n, long = 64, 500_000
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for i := range n {
+		h := &tar.Header{Name: fmt.Sprintf("%d-%s", i, strings.Repeat("é", 60)), Typeflag: tar.TypeReg,
+			PAXRecords: map[string]string{"comment": strings.Repeat("c", long)}}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	tree := added(t, layers.Options{}, true, b.Bytes())
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > n*long/4 {
+		t.Errorf("%d bytes kept of %d small files", kept, n)
+	}
+	runtime.KeepAlive(tree)
+	runtime.KeepAlive(b)
 }
 
 // TestEnds checks that reading ends with the context, and that a stream can be left.

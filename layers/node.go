@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,6 +14,7 @@ import (
 type node struct {
 	mode     uint32
 	uid, gid uint32
+	gone     bool // a directory that is in the tree no more
 	mtime    int64
 	more     *catar.Entry // all of it, if it has more than these and a size
 
@@ -20,7 +22,7 @@ type node struct {
 	src  io.ReaderAt // of a file that is not empty
 	off  int64       // in src
 
-	children map[string]child // of a directory
+	children map[string]child // of a directory; nil: it is empty
 }
 
 // A child is a name in a directory.
@@ -31,48 +33,35 @@ type child struct {
 
 func (n *node) isDir() bool { return n != nil && n.mode&catar.ModeType == catar.ModeDir }
 
-// impliedDir is a directory of which nothing was said.
-func impliedDir() *node {
-	return &node{mode: catar.ModeDir | 0o755, children: map[string]child{}}
+// leave says of a directory that is taken out of the tree, and of those in it, that
+// they are gone.
+func (n *node) leave() {
+	n.gone = true
+	for _, c := range n.children {
+		if c.isDir() {
+			c.leave()
+		}
+	}
 }
-
-// maxExtra bounds what is kept in memory of nodes beside what each of them has: a few
-// bytes of a stream that is packed can say a lot of it.
-const maxExtra = 256 << 20
 
 // describe makes n what a member says, but for its content.
 func (t *Tree) describe(n *node, m *tarball.Member) error {
 	n.mode, n.uid, n.gid, n.mtime, n.more = m.Mode, m.UID, m.GID, m.MTime, nil
-	e := m.Entry
-	size := int64(len(e.User) + len(e.Group) + len(e.Target) + len(e.SELinux) + len(e.FCaps))
-	for _, x := range e.XAttrs {
-		size += int64(len(x.Name) + len(x.Value))
-	}
-	const device, list = 8, 512
-	if e.ACL != nil {
-		size += list
-	}
-	if e.IsDevice() {
-		size += device
-	}
-	if size == 0 && e.Flags == 0 {
+	e := &m.Entry
+	named := e.User != "" || e.Group != "" || e.SELinux != "" || e.Target != ""
+	if !named && e.FCaps == nil && e.XAttrs == nil && e.ACL == nil && e.Flags == 0 && !e.IsDevice() {
 		return nil
 	}
-	if t.extra += size; t.extra > maxExtra {
-		return fmt.Errorf("layers: attributes of more than %d bytes", maxExtra)
-	}
-	e.Size = 0
-	n.more = &e
-	return nil
+	more, cost := copied(*e)
+	more.Size = 0
+	n.more = more
+	return t.take(cost)
 }
 
 // newNode makes a node of a member.
 func (t *Tree) newNode(ctx context.Context, m *tarball.Member, r *tarball.Reader) (*node, error) {
 	n := &node{size: m.Size}
-	if m.IsDir() {
-		n.children = map[string]child{}
-	}
-	if err := t.describe(n, m); err != nil {
+	if err := errors.Join(t.take(nodeCost), t.describe(n, m)); err != nil {
 		return nil, err
 	}
 	if n.size == 0 {

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"errors"
 	"io"
 	"path"
 	"strings"
@@ -40,8 +41,10 @@ func (t *Tree) walk(names []string, make bool) (*node, error) {
 			if err := catar.CheckName(name); err != nil {
 				return nil, refuse(err) // of a link's target
 			}
-			n = impliedDir()
-			dir.children[name] = child{n, t.layer}
+			n, err := t.newDir()
+			if err := errors.Join(err, t.name(dir, name, n)); err != nil {
+				return nil, err
+			}
 			path = append(path, n)
 		case n.mode&catar.ModeType != catar.ModeLink:
 			return nil, refuse(errNotDir)
@@ -71,11 +74,17 @@ func (t *Tree) find(names []string) (*node, error) {
 	if len(names) == 0 {
 		return t.root, nil
 	}
-	dir, err := t.walk(names[:len(names)-1], false)
-	if dir == nil || err != nil {
+	at, err := t.placeOf(names)
+	if at.dir == nil || err != nil {
 		return nil, err
 	}
-	return dir.children[names[len(names)-1]].node, nil
+	return at.dir.children[at.base].node, nil
+}
+
+// placeOf is where names lead; in no directory if that is not there.
+func (t *Tree) placeOf(names []string) (place, error) {
+	dir, err := t.walk(names[:len(names)-1], false)
+	return place{dir, names[len(names)-1]}, err
 }
 
 // What a layer calls what it removes.
@@ -115,6 +124,9 @@ func (t *Tree) prune(dir *node, name string) (left bool) {
 	}
 	if c.node == nil || c.layer == t.layer || left {
 		return c.node != nil
+	}
+	if c.isDir() {
+		c.leave()
 	}
 	delete(dir.children, name)
 	return false
