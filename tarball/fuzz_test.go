@@ -39,6 +39,9 @@ func FuzzUnpack(f *testing.F) {
 		}
 		f.Add(b.Bytes())
 	}
+	one := xzOf(f, xz.CRC64, plain)
+	f.Add(append(bytes.Clone(one), greedy(f, one, 0)...))
+	f.Add(greedy(f, one, 1))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		src, err := tarball.Unpack(io.MultiReader(bytes.NewReader(in)))
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // MagicSize is how much of the beginning of a stream tells how it is packed, and what
@@ -43,8 +42,9 @@ const readAhead = 256 << 10
 // bzip2, which its first bytes tell, or the stream itself, from its beginning. What
 // is returned holds goroutines until it is closed; the stream is not closed with it.
 //
-// Memory is bounded: zstd's windows may have 128 MiB, and xz's dictionaries 64 MiB,
-// as the best levels of these programs have without further options.
+// Memory is bounded: zstd's windows may have 128 MiB, and xz's dictionaries 64 MiB in
+// all blocks of all streams, as the best levels of these programs have without further
+// options.
 func Unpack(r io.Reader) (io.ReadCloser, error) {
 	head, r, err := Peek(r)
 	if err != nil {
@@ -85,11 +85,16 @@ var unpackers = []struct {
 }{
 	{"\x1f\x8b", func(r *bufio.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
 	{"\x28\xb5\x2f\xfd", unpackZstd},
-	{"\xfd7zXZ\x00", unpackXZ},
+	{xzMagic, unpackXZ},
 	{"BZh", func(r *bufio.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(r)), nil }},
 }
 
+// unpackerOf is the program that head is of; nil: none, as of a tar stream, whatever its
+// first name begins with.
 func unpackerOf(head []byte) func(*bufio.Reader) (io.ReadCloser, error) {
+	if Begins(head) {
+		return nil
+	}
 	for _, u := range unpackers {
 		if bytes.HasPrefix(head, []byte(u.magic)) {
 			return u.unpack
@@ -134,54 +139,4 @@ func unpackZstd(r *bufio.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return d.IOReadCloser(), nil
-}
-
-// unpackXZ looks at the dictionary of the first block, which the library would
-// allocate whatever its size.
-func unpackXZ(r *bufio.Reader) (io.ReadCloser, error) {
-	const dictionary = 64 << 20
-	head, err := r.Peek(xzHead)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	if size := xzDictionary(head); size > dictionary {
-		return nil, fmt.Errorf("xz: a dictionary of %d bytes, above %d", size, dictionary)
-	}
-	x, err := xz.NewReader(r)
-	if err != nil {
-		return nil, err
-	}
-	return io.NopCloser(x), nil
-}
-
-// xzHead is the stream's header and the longest one of a block.
-const xzHead = 12 + 1024
-
-// xzDictionary is the size of the dictionary that the first block asks for; 0 if it
-// is not to be found, which the library has to say.
-func xzDictionary(head []byte) int64 {
-	const streamHeader = 12
-	if len(head) < streamHeader+2 {
-		return 0
-	}
-	block := head[streamHeader:]
-	flags := block[1]
-	block = block[2:min(len(block), (int(block[0])+1)*4)]
-	for _, has := range []bool{flags&0x40 != 0, flags&0x80 != 0} { // sizes, before the filters
-		for more := has; more && len(block) > 0; block = block[1:] {
-			more = block[0]&0x80 != 0
-		}
-	}
-	const lzma2, properties = 0x21, 1
-	for len(block) >= 3 {
-		if block[0] == lzma2 && block[1] == properties {
-			bits := block[2]
-			if bits >= 40 {
-				return 1<<32 - 1
-			}
-			return int64(2|bits&1) << (bits/2 + 11)
-		}
-		block = block[min(len(block), 2+int(block[1])):]
-	}
-	return 0
 }
