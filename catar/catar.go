@@ -73,6 +73,7 @@ const (
 	MaxName   = 255   // bytes of a name
 	MaxTarget = 4095  // bytes of a symbolic link's target
 	MaxValue  = 65536 // bytes of an extended attribute's value
+	MaxLabel  = 4095  // bytes of an SELinux label
 	MaxDepth  = 64    // nodes on a path, the root and the leaf counted
 )
 
@@ -80,7 +81,7 @@ const (
 // than that (XATTR_LIST_MAX), so casync has none of the others either.
 const (
 	MaxHead       = 16 << 20 // bytes of a node's metadata
-	maxXAttrNames = 65536    // bytes of the names of a node's attributes, with a NUL each
+	MaxXAttrNames = 65536    // bytes of the names of a node's attributes, with a NUL each
 
 	maxPayload = math.MaxInt64 - headerSize
 )

@@ -82,9 +82,13 @@ func (e *Entry) checkMode(f feature.Flags) error {
 	return nil
 }
 
+// NoOwner reports whether a user's or group's number means nobody, of which no archive
+// has a node.
+func NoOwner(id uint32) bool { return id == math.MaxUint16 || id == math.MaxUint32 }
+
 func checkID(id uint32, f feature.Flags) error {
 	switch {
-	case id == math.MaxUint16 || id == math.MaxUint32:
+	case NoOwner(id):
 		return fmt.Errorf("owner %d, which means none", id)
 	case f&feature.UIDs == 0 && id != 0:
 		return fmt.Errorf("owner %d in an archive without numbers of owners", id)
@@ -119,8 +123,8 @@ func (e *Entry) checkRest(f feature.Flags) error {
 		return err
 	}
 	switch {
-	case len(e.SELinux) >= maxLabel || strings.IndexByte(e.SELinux, 0) >= 0:
-		return fmt.Errorf("SELinux label of %d bytes, above %d or with a NUL in it", len(e.SELinux), maxLabel-1)
+	case len(e.SELinux) > MaxLabel || strings.IndexByte(e.SELinux, 0) >= 0:
+		return fmt.Errorf("SELinux label of %d bytes, above %d or with a NUL in it", len(e.SELinux), MaxLabel)
 	case e.FCaps != nil && !e.IsRegular():
 		return fmt.Errorf("capabilities of a %s", e.kind())
 	case e.FCaps != nil && (len(e.FCaps) == 0 || len(e.FCaps) > MaxValue):
@@ -182,8 +186,8 @@ func (e *Entry) checkXAttrs(f feature.Flags) error {
 			return fmt.Errorf("extended attribute %q comes after %q", x.Name, e.XAttrs[i-1].Name)
 		case len(x.Value) > MaxValue:
 			return fmt.Errorf("extended attribute %q of %d bytes, above %d", x.Name, len(x.Value), MaxValue)
-		case names > maxXAttrNames:
-			return fmt.Errorf("names of extended attributes of more than %d bytes", maxXAttrNames)
+		case names > MaxXAttrNames:
+			return fmt.Errorf("names of extended attributes of more than %d bytes", MaxXAttrNames)
 		}
 	}
 	return nil

@@ -64,8 +64,8 @@ func (h *head) xattr(b []byte) error {
 	}
 	// Before memory is spent on it: a short name without a value costs more
 	// here than in the archive.
-	if h.xattrs += i + 1; h.xattrs > maxXAttrNames {
-		return fmt.Errorf("names of more than %d bytes in one node", maxXAttrNames)
+	if h.xattrs += i + 1; h.xattrs > MaxXAttrNames {
+		return fmt.Errorf("names of more than %d bytes in one node", MaxXAttrNames)
 	}
 	value := b[i+1:]
 	if h.flags == feature.Desync {

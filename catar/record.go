@@ -55,9 +55,8 @@ type kind struct {
 
 const (
 	noLimit  = 1<<64 - 1
-	maxOwner = 256  // of a user's or group's name, with its NUL
-	maxLabel = 4096 // of an SELinux label, with its NUL
-	content  = 14   // the place of what ends a head
+	maxOwner = 256 // of a user's or group's name, with its NUL
+	content  = 14  // the place of what ends a head
 )
 
 var kinds = [...]kind{
@@ -75,7 +74,7 @@ var kinds = [...]kind{
 	{typeACLDefault, "ACL_DEFAULT", 48, 48, feature.ACL, 8, false, (*head).aclDefault},
 	{typeACLDefaultUser, "ACL_DEFAULT_USER", 32, 32 + maxOwner, feature.ACL, 9, true, (*head).aclDefaultUser},
 	{typeACLDefaultGroup, "ACL_DEFAULT_GROUP", 32, 32 + maxOwner, feature.ACL, 10, true, (*head).aclDefaultGroup},
-	{typeSELinux, "SELINUX", headerSize + 2, headerSize + maxLabel, feature.SELinux, 11, false, (*head).selinux},
+	{typeSELinux, "SELINUX", headerSize + 2, headerSize + MaxLabel + 1, feature.SELinux, 11, false, (*head).selinux},
 	{typeFCaps, "FCAPS", headerSize + 1, headerSize + MaxValue, feature.FCaps, 12, false, (*head).fcaps},
 	{typeQuotaProjID, "QUOTA_PROJID", 24, 24, feature.QuotaProjID, 13, false, (*head).projID},
 	{typeDevice, "DEVICE", deviceSize, deviceSize, feature.DeviceNodes, content, false, (*head).device},

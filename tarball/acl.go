@@ -172,6 +172,9 @@ func (r *rights) whole(seen int) (*rights, error) {
 			return strings.Compare(a.Name, b.Name)
 		})
 		for i := range list {
+			if catar.NoOwner(list[i].ID) {
+				return nil, fmt.Errorf("names %d, which means nobody", list[i].ID)
+			}
 			if i > 0 && list[i].ID == list[i-1].ID {
 				return nil, fmt.Errorf("names %d twice", list[i].ID)
 			}

@@ -252,6 +252,9 @@ func (m *Member) owner(h *tar.Header) (refused string) {
 	if uid, gid := int64(h.Uid), int64(h.Gid); uid < 0 || uid > math.MaxUint32 || gid < 0 || gid > math.MaxUint32 {
 		return fmt.Sprintf("owner %d:%d, which is no 32 bits", h.Uid, h.Gid)
 	}
+	if catar.NoOwner(uint32(h.Uid)) || catar.NoOwner(uint32(h.Gid)) {
+		return fmt.Sprintf("owner %d:%d, of which one means nobody", h.Uid, h.Gid)
+	}
 	m.UID, m.GID = uint32(h.Uid), uint32(h.Gid)
 	// As casync has it, nobody needs to be told who has the number 0.
 	if m.UID != 0 {
@@ -267,6 +270,9 @@ func nanoseconds(h *tar.Header) (t int64, refused string) {
 	const most = math.MaxInt64/1_000_000_000 - 1
 	if s := h.ModTime.Unix(); s < -most || s > most {
 		return 0, fmt.Sprintf("a time of %d seconds, outside of what nanoseconds count", s)
+	}
+	if h.ModTime.UnixNano() == -1 {
+		return 0, "a time of -1 nanosecond, which means none"
 	}
 	return h.ModTime.UnixNano(), ""
 }

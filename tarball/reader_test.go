@@ -78,6 +78,17 @@ func TestMember(t *testing.T) {
 		{"of bsdtar, which has the names in the other kind of record as they are", file(map[string]string{
 			"SCHILY.xattr.user.a%3D": "1", "LIBARCHIVE.xattr.user.a%253D": base64.RawStdEncoding.EncodeToString([]byte("1"))}),
 			regular(func(e *catar.Entry) { e.XAttrs = []catar.XAttr{{Name: "user.a%3D", Value: []byte("1")}} })},
+		{"some only in the other kind of record", file(map[string]string{"SCHILY.xattr.user.b%3D": "2", "LIBARCHIVE.xattr.user.a": "MQ"}),
+			regular(func(e *catar.Entry) {
+				e.XAttrs = []catar.XAttr{{Name: "user.a", Value: []byte("1")}, {Name: "user.b=", Value: []byte("2")}}
+			})},
+		{"one that can be read in the other kind only", file(map[string]string{"SCHILY.xattr.user.a": "1", "LIBARCHIVE.xattr.user.a": "!"}),
+			regular(func(e *catar.Entry) { e.XAttrs = []catar.XAttr{{Name: "user.a", Value: []byte("1")}} })},
+		{"a name with a NUL", file(map[string]string{"LIBARCHIVE.xattr.user.a%00b": "MQ"}), lost(`attribute "user.a\x00b"`)},
+		{"a label that is too long", file(map[string]string{"RHT.security.selinux": strings.Repeat("l", 4096)}),
+			lost(`attribute "security.selinux" of 4096 bytes, above 4095`)},
+		{"a list with nobody", file(map[string]string{"SCHILY.acl.access": "user::rw-,user:4294967295:r--,group::r--,mask::r--,other::---"}),
+			lost("SCHILY.acl.access: names 4294967295, which means nobody")},
 		{"bad base64", file(map[string]string{"LIBARCHIVE.xattr.user.a": "!"}), lost(`attribute "user.a", which cannot be read`)},
 		{"capabilities and a label", file(map[string]string{"SCHILY.xattr.security.capability": "\x01\x02", "RHT.security.selinux": "system_u:object_r:bin_t:s0\x00"}),
 			regular(func(e *catar.Entry) { e.FCaps, e.SELinux = []byte{1, 2}, "system_u:object_r:bin_t:s0" })},
@@ -114,6 +125,10 @@ func TestMember(t *testing.T) {
 			tarball.Member{Name: "d", Entry: catar.Entry{Mode: catar.ModeDir}, Refused: "a time of 1099511627776 seconds, outside of what nanoseconds count"}},
 		{"an owner of more than 32 bits", tar.Header{Typeflag: tar.TypeDir, Name: "d", Uid: 1 << 33, Format: tar.FormatGNU},
 			tarball.Member{Name: "d", Entry: catar.Entry{Mode: catar.ModeDir}, Refused: "owner 8589934592:0, which is no 32 bits"}},
+		{"an owner who is nobody", tar.Header{Typeflag: tar.TypeDir, Name: "d", Gid: none, Format: tar.FormatGNU},
+			tarball.Member{Name: "d", Entry: catar.Entry{Mode: catar.ModeDir}, Refused: "owner 0:4294967295, of which one means nobody"}},
+		{"a time that is none", tar.Header{Typeflag: tar.TypeDir, Name: "d", ModTime: time.Unix(0, -1), Format: tar.FormatPAX},
+			tarball.Member{Name: "d", Entry: catar.Entry{Mode: catar.ModeDir}, Refused: "a time of -1 nanosecond, which means none"}},
 		{"a volume's label", tar.Header{Typeflag: 'V', Name: "v"}, tarball.Member{Name: "v", Refused: "a member of the type 'V'"}},
 	}
 	for _, tt := range tests {

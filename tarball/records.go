@@ -43,28 +43,37 @@ var unsaid = []string{
 // records takes from a member's records what an archive keeps.
 func (m *Member) records(records map[string]string, ids *inode.IDs) {
 	attrs, texts := map[string]string{}, map[string]string{}
-	libarchive := false
+	unread := map[string]string{}                           // attributes of bsdtar, by their names as far as these can be read
 	for _, key := range slices.Sorted(maps.Keys(records)) { // LIBARCHIVE before SCHILY
 		value := records[key]
 		name, isSchily := strings.CutPrefix(key, schilyXAttr)
 		coded, isLibarchive := strings.CutPrefix(key, libarchiveXAttr)
 		switch {
 		case isLibarchive:
-			libarchive = true
 			name, plain, err := decodeLibarchive(coded, value)
 			if err != nil {
-				m.lose("attribute %q, which cannot be read", coded)
+				unread[name] = coded
 				continue
 			}
 			attrs[name] = plain
-		case isSchily && !libarchive: // whoever writes both has the names coded in neither way here
-			attrs[decodeGNU.Replace(name)] = value
 		case isSchily:
+			if _, both := attrs[name]; both { // then the name is not coded in this one
+				continue
+			}
+			if _, both := unread[name]; !both {
+				name = decodeGNU.Replace(name)
+			}
+			attrs[name] = value
 		case key == aclAccess, key == aclDefault, key == fileFlags, key == gnuSELinux:
 			texts[key] = value
 		case slices.Contains(unsaid, key), strings.HasPrefix(key, "GNU.sparse."):
 		default:
 			m.lose("record %q", key)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(unread)) {
+		if _, both := attrs[name]; !both {
+			m.lose("attribute %q, which cannot be read", unread[name])
 		}
 	}
 	m.attributes(attrs, texts)
@@ -80,7 +89,7 @@ var decodeGNU = strings.NewReplacer("%3D", "=", "%25", "%")
 func decodeLibarchive(name, value string) (string, string, error) {
 	plainName, err := url.PathUnescape(name)
 	if err != nil {
-		return "", "", err
+		return name, "", err
 	}
 	// With padding or without, depending on the version.
 	plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(value, "="))
@@ -94,10 +103,15 @@ func (m *Member) attributes(attrs, texts map[string]string) {
 		label = texts[gnuSELinux]
 	}
 	m.SELinux = strings.TrimSuffix(label, "\x00")
-	if strings.IndexByte(m.SELinux, 0) >= 0 {
+	switch {
+	case strings.IndexByte(m.SELinux, 0) >= 0:
 		m.lose("attribute %q, which has a NUL in it", xattrSELinux)
 		m.SELinux = ""
+	case len(m.SELinux) > catar.MaxLabel:
+		m.lose("attribute %q of %d bytes, above %d", xattrSELinux, len(m.SELinux), catar.MaxLabel)
+		m.SELinux = ""
 	}
+	names := 0 // bytes
 	for _, name := range slices.Sorted(maps.Keys(attrs)) {
 		value := attrs[name]
 		space, rest, _ := strings.Cut(name, ".")
@@ -107,7 +121,9 @@ func (m *Member) attributes(attrs, texts map[string]string) {
 		case name == xattrFCaps && m.IsRegular() && value != "" && len(value) <= catar.MaxValue:
 			m.FCaps = []byte(value)
 		case (space == "user" || space == "trusted") && has && rest != "" && !strings.HasSuffix(rest, ".") &&
-			len(name) <= catar.MaxName && len(value) <= catar.MaxValue:
+			len(name) <= catar.MaxName && len(value) <= catar.MaxValue &&
+			strings.IndexByte(name, 0) < 0 && names+len(name)+1 <= catar.MaxXAttrNames:
+			names += len(name) + 1
 			m.XAttrs = append(m.XAttrs, catar.XAttr{Name: name, Value: []byte(value)})
 		default:
 			m.lose("attribute %q", name)
