@@ -79,6 +79,10 @@ func (f *folder) Close() error {
 	return errors.Join(append(errs, f.root.Close())...)
 }
 
+// maxLayout bounds what the names of a layout in a stream take of memory: there are some
+// files for each layer.
+const maxLayout = 256 << 20
+
 // A stream is a layout in a tar stream.
 type stream struct {
 	file *os.File
@@ -96,7 +100,7 @@ func openStream(ctx context.Context, path string, log *slog.Logger) (_ files, er
 			s.Close()
 		}
 	}()
-	if s.tree, err = layers.New(layers.Options{Log: log}); err != nil {
+	if s.tree, err = layers.New(layers.Options{Log: log, Memory: maxLayout}); err != nil {
 		return nil, err
 	}
 	plain, err := tarball.Unpack(f)

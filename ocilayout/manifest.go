@@ -30,11 +30,11 @@ const maxNested = 4
 
 // findOCI finds the layers of an image in a layout.
 func (img *Image) findOCI(ctx context.Context, tag, platform string) error {
-	var idx v1.Index
+	var idx index
 	if err := img.decode("index.json", &idx); err != nil {
 		return err
 	}
-	all := idx.Manifests
+	all := []v1.Descriptor(idx.Manifests)
 	if tag != "" {
 		all = slices.DeleteFunc(slices.Clone(all), func(d v1.Descriptor) bool { return !called(d, tag) })
 		if len(all) == 0 {
@@ -48,7 +48,7 @@ func (img *Image) findOCI(ctx context.Context, tag, platform string) error {
 		}
 		switch d.MediaType {
 		case v1.MediaTypeImageIndex, dockerList:
-			var nested v1.Index
+			var nested index
 			if err := img.decodeBlob(ctx, d, &nested); err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func (img *Image) findOCI(ctx context.Context, tag, platform string) error {
 		case v1.MediaTypeImageManifest, dockerManifest:
 			return img.manifest(ctx, d, platform)
 		default:
-			return fmt.Errorf("%s: is %q, no image", d.Digest, d.MediaType)
+			return fmt.Errorf("%.100q: is %.300q, no image", d.Digest, d.MediaType)
 		}
 	}
 	return fmt.Errorf("more than %d indexes in one another", maxNested)
@@ -77,10 +77,26 @@ func names(all []v1.Descriptor) string {
 		}
 		list = append(list, name)
 	}
-	if len(list) == 0 {
+	return quoted(list)
+}
+
+// maxQuoted is how many names are listed.
+const maxQuoted = 20
+
+// quoted is a list of what a stranger wrote.
+func quoted(names []string) string {
+	if len(names) == 0 {
 		return "none"
 	}
-	return strings.Join(list, ", ")
+	var list []string
+	for _, name := range names[:min(len(names), maxQuoted)] {
+		list = append(list, fmt.Sprintf("%.300q", name))
+	}
+	text := strings.Join(list, ", ")
+	if more := len(names) - len(list); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // choose chooses one of an index.
@@ -112,9 +128,9 @@ func choose(all []v1.Descriptor, platform string) (v1.Descriptor, error) {
 	case len(all) == 0:
 		return v1.Descriptor{}, errors.New("no image in it")
 	case len(fit) == 0:
-		return v1.Descriptor{}, fmt.Errorf("no image for %s; there are %s", want, strings.Join(there, ", "))
+		return v1.Descriptor{}, fmt.Errorf("no image for %s; there are %s", want, quoted(there))
 	case len(fit) > 1:
-		return v1.Descriptor{}, fmt.Errorf("%d images for %s: say which one, of %s for %s", len(fit), want, names(all), strings.Join(there, ", "))
+		return v1.Descriptor{}, fmt.Errorf("%d images for %s: say which one, of %s for %s", len(fit), want, names(all), quoted(there))
 	}
 	return fit[0], nil
 }
@@ -137,36 +153,36 @@ func fits(p v1.Platform, want string) bool {
 
 // manifest takes the layers of an image.
 func (img *Image) manifest(ctx context.Context, d v1.Descriptor, platform string) error {
-	var m v1.Manifest
+	var m manifest
 	if err := img.decodeBlob(ctx, d, &m); err != nil {
 		return err
 	}
 	if t := m.Config.MediaType; t != v1.MediaTypeImageConfig && t != dockerConfig {
-		return fmt.Errorf("%s: has a configuration of the type %q, so it is no container's image", d.Digest, t)
+		return fmt.Errorf("%s: has a configuration of the type %.300q, so it is no container's image", d.Digest, t)
 	}
-	var config v1.Image
-	if err := img.decodeBlob(ctx, m.Config, &config); err != nil {
+	var c config
+	if err := img.decodeBlob(ctx, m.Config, &c); err != nil {
 		return err
 	}
-	if err := checkConfig(config, len(m.Layers), platform); err != nil {
+	if err := checkConfig(c, len(m.Layers), platform); err != nil {
 		return err
 	}
 	for i, l := range m.Layers {
 		known := strings.HasPrefix(l.MediaType, ociLayer) || strings.HasPrefix(l.MediaType, dockerLayer)
 		if !known || strings.HasSuffix(l.MediaType, "+encrypted") {
-			return fmt.Errorf("layer %d: is of the type %q", i+1, l.MediaType)
+			return fmt.Errorf("layer %d: is of the type %.300q", i+1, l.MediaType)
 		}
 		name, err := blobName(l.Digest)
 		if err != nil {
 			return err
 		}
-		img.layers = append(img.layers, layer{name, l.Digest, l.Size, config.RootFS.DiffIDs[i]})
+		img.layers = append(img.layers, layer{name, l.Digest, l.Size, c.RootFS.DiffIDs[i]})
 	}
 	return nil
 }
 
 // checkConfig looks at what an image's configuration says of its n layers.
-func checkConfig(c v1.Image, n int, platform string) error {
+func checkConfig(c config, n int, platform string) error {
 	if platform != "" && !fits(c.Platform, platform) {
 		return fmt.Errorf("the image is for %s, not %s", platformOf(c.Platform), platform)
 	}
@@ -175,7 +191,7 @@ func checkConfig(c v1.Image, n int, platform string) error {
 	}
 	for i, d := range c.RootFS.DiffIDs {
 		if err := d.Validate(); err != nil {
-			return fmt.Errorf("digest %q of what is in layer %d: %w", d, i+1, err)
+			return fmt.Errorf("digest %.100q of what is in layer %d: %w", d, i+1, err)
 		}
 	}
 	return nil
@@ -184,13 +200,13 @@ func checkConfig(c v1.Image, n int, platform string) error {
 // A saved image is one of docker save.
 type saved struct {
 	Config   string
-	RepoTags []string
-	Layers   []string
+	RepoTags list[string]
+	Layers   list[string]
 }
 
 // findDocker finds the layers of an image that docker saved.
 func (img *Image) findDocker(ctx context.Context, tag, platform string) error {
-	var all []saved
+	var all list[saved]
 	if err := img.decode("manifest.json", &all); err != nil {
 		return err
 	}
@@ -203,7 +219,7 @@ func (img *Image) findDocker(ctx context.Context, tag, platform string) error {
 		}
 	}
 	if len(fit) != 1 {
-		return fmt.Errorf("%d images %q, not one; there are %s", len(fit), tag, strings.Join(there, ", "))
+		return fmt.Errorf("%d images %q, not one; there are %s", len(fit), tag, quoted(there))
 	}
 	s := fit[0]
 	if d := s.digest(); d != "" {
@@ -215,15 +231,15 @@ func (img *Image) findDocker(ctx context.Context, tag, platform string) error {
 			return fmt.Errorf("%s: %w", s.Config, err)
 		}
 	}
-	var config v1.Image
-	if err := img.decode(s.Config, &config); err != nil {
+	var c config
+	if err := img.decode(s.Config, &c); err != nil {
 		return err
 	}
-	if err := checkConfig(config, len(s.Layers), platform); err != nil {
+	if err := checkConfig(c, len(s.Layers), platform); err != nil {
 		return err
 	}
 	for i, name := range s.Layers {
-		img.layers = append(img.layers, layer{name: name, size: -1, plain: config.RootFS.DiffIDs[i]})
+		img.layers = append(img.layers, layer{name: name, size: -1, plain: c.RootFS.DiffIDs[i]})
 	}
 	return nil
 }

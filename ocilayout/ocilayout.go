@@ -13,6 +13,7 @@
 package ocilayout
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,7 +89,7 @@ func (img *Image) find(ctx context.Context, tag, platform string) error {
 	err := img.decode("oci-layout", &mark)
 	switch {
 	case err == nil && mark.Version != v1.ImageLayoutVersion:
-		return fmt.Errorf("oci-layout: version %q, not %q", mark.Version, v1.ImageLayoutVersion)
+		return fmt.Errorf("oci-layout: version %.100q, not %q", mark.Version, v1.ImageLayoutVersion)
 	case err == nil:
 		return img.findOCI(ctx, tag, platform)
 	case !errors.Is(err, errMissing):
@@ -178,8 +179,56 @@ func verify(ctx context.Context, blob *io.SectionReader, want digest.Digest) err
 	return nil
 }
 
-// maxJSON bounds what is decoded, which the specification wants to be below 4 MiB.
-const maxJSON = 16 << 20
+// maxJSON bounds what is decoded: registries take manifests of no more than 4 MiB.
+const maxJSON = 4 << 20
+
+// maxListed bounds how many images or layers there are in a list. An empty one takes
+// three bytes there, and 200 when decoded.
+const maxListed = 10000
+
+// A list is one of JSON with at most maxListed elements.
+type list[T any] []T
+
+// UnmarshalJSON is json.Unmarshaler's.
+func (l *list[T]) UnmarshalJSON(b []byte) error {
+	*l = nil
+	d := json.NewDecoder(bytes.NewReader(b))
+	open, err := d.Token()
+	if err != nil || open == nil {
+		return err
+	}
+	if open != json.Delim('[') {
+		return errors.New("not a list")
+	}
+	for d.More() {
+		if len(*l) == maxListed {
+			return fmt.Errorf("a list of more than %d", maxListed)
+		}
+		var v T
+		if err := d.Decode(&v); err != nil {
+			return err
+		}
+		*l = append(*l, v)
+	}
+	return nil
+}
+
+// An index is a v1.Index as far as it is needed, and a manifest a v1.Manifest, and so on.
+type (
+	index struct {
+		Manifests list[v1.Descriptor] `json:"manifests"`
+	}
+	manifest struct {
+		Config v1.Descriptor       `json:"config"`
+		Layers list[v1.Descriptor] `json:"layers"`
+	}
+	config struct {
+		v1.Platform
+		RootFS struct {
+			DiffIDs list[digest.Digest] `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+)
 
 // decode reads a file that is JSON.
 func (img *Image) decode(name string, into any) error {
@@ -218,7 +267,7 @@ func (img *Image) decodeBlob(ctx context.Context, d v1.Descriptor, into any) err
 // blobName is where a layout has the blob with a digest.
 func blobName(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
-		return "", fmt.Errorf("digest %q: %w", d, err)
+		return "", fmt.Errorf("digest %.100q: %w", d, err)
 	}
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded(), nil
 }

@@ -234,13 +234,13 @@ func TestChoose(t *testing.T) {
 		{many.dir + ":all", "", runtime.GOARCH + "=1"},
 		{many.dir + ":all", "linux/arm/v7", "arm=1"},
 		{many.dir + ":all", "linux/arm", "arm=1"},
-		{many.dir + ":all", "linux/s390", "no image for linux/s390; there are linux/arm/v7, linux/" + runtime.GOARCH},
+		{many.dir + ":all", "linux/s390", `no image for linux/s390; there are "linux/arm/v7", "linux/` + runtime.GOARCH + `"`},
 		{many.dir + ":repo:other", "", "other=1"},
-		{many.dir + ":none", "", `no image "none"; there are all, repo:other`},
-		{many.dir, "", "several images; say which one: all, repo:other"},
+		{many.dir + ":none", "", `no image "none"; there are "all", "repo:other"`},
+		{many.dir, "", `several images; say which one: "all", "repo:other"`},
 		{one.dir, "", "other=1"},
 		{one.dir, "plan9/mips", "other=1"},
-		{one.dir, "linux/amd64", "no image for linux/amd64; there are plan9/mips"},
+		{one.dir, "linux/amd64", `no image for linux/amd64; there are "plan9/mips"`},
 		{t.TempDir(), "", "neither an OCI image layout nor what docker save writes"},
 		{filepath.Join(t.TempDir(), "none"), "", "no such file"},
 	}
@@ -298,7 +298,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{"another version", func(l *layout) { l.write("oci-layout", []byte(`{"imageLayoutVersion":"2.0.0"}`)) }, `version "2.0.0"`},
 		{"no JSON", func(l *layout) { l.write("index.json", []byte(`{`)) }, "index.json: unexpected EOF"},
-		{"a huge index", func(l *layout) { l.write("index.json", make([]byte, 17<<20)) }, "above 16777216"},
+		{"a huge index", func(l *layout) { l.write("index.json", make([]byte, 5<<20)) }, "above 4194304"},
 		{"a digest that is a path", func(l *layout) {
 			l.add("", v1.Descriptor{MediaType: v1.MediaTypeImageManifest, Digest: "sha256:../../../etc/passwd", Size: 5})
 		}, "invalid checksum digest"},
@@ -326,6 +326,14 @@ func TestRefused(t *testing.T) {
 			}
 			l.add("", d)
 		}, "more than 4 indexes"},
+		{"too many images", func(l *layout) { l.write("index.json", []byte(`{"manifests":[{}`+strings.Repeat(",{}", 10000)+`]}`)) }, "index.json: a list of more than 10000"},
+		{"too many to name", func(l *layout) {
+			l.write("index.json", []byte(`{"manifests":[{"digest":"a\nb"}`+strings.Repeat(`,{"digest":"c"}`, 9999)+`]}`))
+		}, `say which one: "a\nb", ` + strings.Repeat(`"c", `, 18) + `"c" and 9980 more`},
+		{"too many layers", func(l *layout) {
+			l.add("", l.blob(v1.MediaTypeImageManifest, []byte(`{"layers":[{}`+strings.Repeat(",{}", 10000)+`]}`)))
+		}, "a list of more than 10000"},
+		{"a list that is none", func(l *layout) { l.write("index.json", []byte(`{"manifests":{}}`)) }, "index.json: not a list"},
 		{"nothing in the index", func(l *layout) { l.write("index.json", []byte(`{}`)) }, "no image in it"},
 	}
 	for _, tt := range tests {
@@ -360,7 +368,7 @@ func TestDockerSave(t *testing.T) {
 				t.Errorf("%s: %q, %v", ref, got, err)
 			}
 		}
-		if _, err := unpacked(t, path+":v2", ocilayout.Options{}); err == nil || !strings.Contains(err.Error(), `0 images "v2", not one; there are repo:v1`) {
+		if _, err := unpacked(t, path+":v2", ocilayout.Options{}); err == nil || !strings.Contains(err.Error(), `0 images "v2", not one; there are "repo:v1"`) {
 			t.Error(err)
 		}
 	}
