@@ -64,6 +64,33 @@ func TestDiffTrees(t *testing.T) {
 	}
 }
 
+// TestDiffNames checks that JSON has the bytes of names that are no UTF-8, and a name
+// for the root.
+func TestDiffNames(t *testing.T) {
+	dir := t.TempDir()
+	var images []string
+	for i, mode := range []os.FileMode{0o755, 0o700} {
+		tree := filepath.Join(dir, string(rune('a'+i)))
+		if err := os.Mkdir(tree, mode); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			writeFile(t, filepath.Join(tree, "b\xff"), nil)
+		}
+		must(t, "touch", "-d", "2020-01-01", tree)
+		must(t, caravel, "make", "--no-sync", "--without=privileged", tree+".caidx", tree)
+		images = append(images, tree+".caidx")
+	}
+	got := must(t, caravel, "diff", "--json", images[0], images[1])
+	want := `[{"change":"changed","path":".","what":["mode"]},{"change":"added","path":"b�","path_bytes":"Yv8="}]`
+	if !strings.Contains(got, want) {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if got := must(t, caravel, "diff", images[0], images[1]); !strings.HasPrefix(got, "~ .: mode\n+ b\\377\n") {
+		t.Error(got)
+	}
+}
+
 func TestDiffDisks(t *testing.T) {
 	v1, v2 := twoDisks(t)
 	var got struct {

@@ -53,11 +53,17 @@ type XAttr struct {
 
 // Brief is what list says of an entry.
 func Brief(path string, mode uint32) *Entry {
-	e := &Entry{Path: ".", Type: kindOf(mode).word, Mode: fmt.Sprintf("%04o", mode&0o7777)}
-	if path != "" {
-		e.Path, e.PathBytes = printable(path)
-	}
+	e := &Entry{Type: kindOf(mode).word, Mode: fmt.Sprintf("%04o", mode&0o7777)}
+	e.Path, e.PathBytes = Path(path)
 	return e
+}
+
+// Path is what JSON says of a path: a dot of the root; and its bytes, if it is no UTF-8.
+func Path(path string) (text string, all []byte) {
+	if path == "" {
+		return ".", nil
+	}
+	return printable(path)
 }
 
 // Full is what mtree says of an entry; see [MTree].

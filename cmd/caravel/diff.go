@@ -95,11 +95,14 @@ type diffAmount struct {
 
 // A diffChange is an entry of a tree, or a part of a disk.
 type diffChange struct {
-	Change string   `json:"change"` // added, removed, changed; of a disk new or moved
-	Path   *string  `json:"path,omitempty"`
-	What   []string `json:"what,omitempty"` // of one that is changed
-	Start  *int64   `json:"start,omitempty"`
-	Size   *int64   `json:"size,omitempty"`
+	Change    string   `json:"change"` // added, removed, changed; of a disk new or moved
+	Path      string   `json:"path,omitempty"`
+	PathBytes []byte   `json:"path_bytes,omitempty"` // if that is no UTF-8; base64
+	What      []string `json:"what,omitempty"`       // of one that is changed
+	Start     *int64   `json:"start,omitempty"`
+	Size      *int64   `json:"size,omitempty"`
+
+	path string // as it is
 }
 
 // diffImages compares two images.
@@ -181,7 +184,8 @@ func (o diffOptions) trees(ctx context.Context, from *lazyOpener, a, b string) (
 	}
 	all := []diffChange{}
 	for _, d := range found {
-		c := diffChange{Change: "changed", Path: &d.Path, What: d.What}
+		c := diffChange{Change: "changed", What: d.What, path: d.Path}
+		c.Path, c.PathBytes = listing.Path(d.Path)
 		switch {
 		case d.Old == nil:
 			c.Change = "added"
@@ -226,7 +230,7 @@ func (c diffChange) line() []byte {
 	if len(b) == 0 {
 		b = []byte("~ ")
 	}
-	if c.Path == nil {
+	if c.Path == "" {
 		b = strconv.AppendInt(b, *c.Start, 10)
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, *c.Size, 10)
@@ -236,7 +240,7 @@ func (c diffChange) line() []byte {
 		}
 		return append(b, '\n')
 	}
-	b = listing.AppendPath(b, *c.Path)
+	b = listing.AppendPath(b, c.path)
 	if len(c.What) > 0 {
 		b = append(b, ": "+strings.Join(c.What, ", ")...)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"unicode/utf8"
 
 	"caravel/archive"
 	"caravel/catar"
@@ -29,10 +28,8 @@ type plannedChange struct {
 }
 
 func newPlannedChange(what restore.Action, path string) plannedChange {
-	c := plannedChange{Action: what, Path: cmp.Or(path, ".")}
-	if !utf8.ValidString(path) {
-		c.PathBytes = []byte(path)
-	}
+	c := plannedChange{Action: what}
+	c.Path, c.PathBytes = listing.Path(path)
 	return c
 }
 

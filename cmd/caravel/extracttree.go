@@ -11,6 +11,7 @@ import (
 	"caravel/catar/restore"
 	"caravel/catar/tree"
 	"caravel/internal/notify"
+	"caravel/listing"
 )
 
 // An extractedTree is what JSON says of a tree.
@@ -27,8 +28,11 @@ type extractedTree struct {
 
 // A refusal is what could not be done for an entry, with --best-effort.
 type refusal struct {
-	Path  string `json:"path"`
-	Error string `json:"error"`
+	Path      string `json:"path"`
+	PathBytes []byte `json:"path_bytes,omitempty"` // if that is no UTF-8; base64
+	Error     string `json:"error"`
+
+	path string // as it is
 }
 
 // maxRefusals is how many of them are listed; of the others only the number is said.
@@ -109,13 +113,15 @@ type refusals struct {
 
 func (r *refusals) add(path string, err error) {
 	if r.count++; r.count <= maxRefusals {
-		r.list = append(r.list, refusal{path, err.Error()})
+		one := refusal{Error: err.Error(), path: path}
+		one.Path, one.PathBytes = listing.Path(path)
+		r.list = append(r.list, one)
 	}
 }
 
 func (r *refusals) print(to io.Writer) {
 	for _, one := range r.list {
-		fmt.Fprintf(to, "%q: %s\n", one.Path, one.Error)
+		fmt.Fprintf(to, "%q: %s\n", one.path, one.Error)
 	}
 	if more := r.count - len(r.list); more > 0 {
 		fmt.Fprintf(to, "and %d more\n", more)
