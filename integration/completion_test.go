@@ -21,15 +21,16 @@ var completed = []struct{ line, word string }{
 	{"caravel chunk --progress ba", "bar"},
 	{"caravel info -c onl", "only.caibx"},
 	{"caravel info onl", "only.caibx"},
+	{"caravel info two", "two words.caibx"},
 }
 
 // TestCompletion has the shells themselves complete lines.
 func TestCompletion(t *testing.T) {
-	shells := map[string]string{ // scripts that print a line of words for each of their arguments but the first
+	shells := map[string]string{ // scripts that print a line of words between tabs for each of their arguments but the first
 		"bash": `source "$1"; shift
-for line; do COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _caravel; echo "${COMPREPLY[*]}"; done`,
+for line; do COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _caravel; printf '%s\t' "${COMPREPLY[@]}"; echo; done`,
 		"fish": `source $argv[1]
-for line in $argv[2..]; echo (complete -C $line | string replace -r '\t.*' ''); end`,
+for line in $argv[2..]; string join -- \t (complete -C $line | string replace -r '\t.*' '' | string unescape); end; true`,
 		"zsh": `zmodload zsh/zpty
 zpty z "TERM=dumb zsh -f -i"
 zpty -w z "PS1=; PROMPT_EOL_MARK=; setopt nobeep; autoload -U compinit; compinit -u -D; source ${(q)1}"
@@ -39,7 +40,7 @@ for typed in "${@[2,-1]}"; do
 	zpty -w -n z "$typed"$'\t\x18'
 	while zpty -r z line; do [[ $line == *"<"*">"* ]] && break; done
 	line=${${line##*<}%%>*}
-	print -r -- ${${line% }##* } ${${line%=}##* }
+	print -r -- ${${line% }##* }$'\t'${${line%=}##* }$'\t'${(Q)${${line% }#caravel info }}
 done`,
 	}
 	for shell, script := range shells {
@@ -49,6 +50,7 @@ done`,
 			file := filepath.Join(dir, "completion")
 			writeFile(t, file, []byte(must(t, caravel, "completion", shell)))
 			writeFile(t, filepath.Join(dir, "only.caibx"), nil)
+			writeFile(t, filepath.Join(dir, "two words.caibx"), nil)
 			args := []string{"-c", script, shell, file}
 			if shell == "fish" {
 				args = []string{"--no-config", "-c", script, file}
@@ -65,7 +67,7 @@ done`,
 				t.Fatalf("status %d\n%s%s", got.status, got.stdout, got.stderr)
 			}
 			for i, tt := range completed {
-				if !slices.Contains(strings.Fields(lines[i]), tt.word) {
+				if !slices.Contains(strings.Split(lines[i], "\t"), tt.word) {
 					t.Errorf("%s: %q, not %s", tt.line, lines[i], tt.word)
 				}
 			}

@@ -109,6 +109,11 @@ func typed(flags []shownFlag, which func(shownFlag) bool) (words []string) {
 }
 
 const bashScript = `# bash completion for caravel
+_caravel_reply() { mapfile -t COMPREPLY < <(compgen "$@"); }
+_caravel_files() {
+	compopt -o filenames 2>/dev/null
+	_caravel_reply -f -- "$1"
+}
 _caravel() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd= flags= valued= words= i
 	COMPREPLY=()
@@ -128,17 +133,16 @@ _caravel() {
 	esac
 	if [[ $prev == -* && " $valued " == *" $prev "* ]]; then
 		case $prev in
-%[4]s		*) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
+%[4]s		*) _caravel_files "$cur" ;;
 		esac
 		return
 	fi
 	if [[ $cur == -* ]]; then
-		COMPREPLY=($(compgen -W "$flags" -- "$cur"))
+		_caravel_reply -W "$flags" -- "$cur"
 	elif [[ -n $words ]]; then
-		COMPREPLY=($(compgen -W "$words" -- "$cur"))
+		_caravel_reply -W "$words" -- "$cur"
 	else
-		compopt -o filenames 2>/dev/null
-		COMPREPLY=($(compgen -f -- "$cur"))
+		_caravel_files "$cur"
 	fi
 }
 complete -F _caravel caravel
@@ -157,7 +161,7 @@ func bashCompletion(w io.Writer, all []*cli.Command) error {
 		commands.WriteString(" ;;\n")
 	}
 	for _, flag := range wordedFlags(all) {
-		fmt.Fprintf(&values, "\t\t--%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")) ;;\n", flag, strings.Join(flagWords(flag), " "))
+		fmt.Fprintf(&values, "\t\t--%s) _caravel_reply -W '%s' -- \"$cur\" ;;\n", flag, strings.Join(flagWords(flag), " "))
 	}
 	names := commandNames(all)
 	_, err := fmt.Fprintf(w, bashScript, strings.Join(names, "|"), commands.String(), strings.Join(names, " "), values.String())
@@ -208,11 +212,11 @@ fi
 func zshCompletion(w io.Writer, all []*cli.Command) error {
 	var commands, cases strings.Builder
 	for _, cmd := range all {
-		fmt.Fprintf(&commands, "\t\t%s\n", shellQuoted(cmd.Name+":"+cmd.Usage))
+		fmt.Fprintf(&commands, "\t\t%s\n", zshQuoted(cmd.Name+":"+cmd.Usage))
 		fmt.Fprintf(&cases, "\t%s) flags=(\n", cmd.Name)
 		for _, f := range shownFlags(cmd) {
 			for _, name := range f.names {
-				fmt.Fprintf(&cases, "\t\t%s\n", shellQuoted(zshFlag(name, f)))
+				fmt.Fprintf(&cases, "\t\t%s\n", zshQuoted(zshFlag(name, f)))
 			}
 		}
 		rest := "_files"
@@ -220,7 +224,7 @@ func zshCompletion(w io.Writer, all []*cli.Command) error {
 			rest = "(" + strings.Join(words, " ") + ")"
 		}
 		// The command's own name is an argument here, wherever it stands.
-		fmt.Fprintf(&cases, "\t\t%s '*: :_files'\n\t) ;;\n", shellQuoted("1: :("+cmd.Name+")")+" "+shellQuoted("2: :"+rest))
+		fmt.Fprintf(&cases, "\t\t%s '*: :_files'\n\t) ;;\n", zshQuoted("1: :("+cmd.Name+")")+" "+zshQuoted("2: :"+rest))
 	}
 	_, err := fmt.Fprintf(w, zshScript, commands.String(), cases.String())
 	return err
@@ -228,7 +232,7 @@ func zshCompletion(w io.Writer, all []*cli.Command) error {
 
 // zshFlag is a flag as _arguments takes it.
 func zshFlag(name string, f shownFlag) string {
-	explained := strings.NewReplacer("[", "(", "]", ")", ":", "\\:").Replace(f.usage)
+	explained := strings.NewReplacer("[", "(", "]", ")").Replace(f.usage)
 	spec := "*" + dashed(name)
 	if f.value && len(name) > 1 {
 		spec += "="
@@ -250,7 +254,7 @@ func fishCompletion(w io.Writer, all []*cli.Command) error {
 	names := strings.Join(commandNames(all), " ")
 	b.WriteString("# fish completion for caravel\n")
 	for _, cmd := range all {
-		fmt.Fprintf(&b, "complete -c caravel -n 'not __fish_seen_subcommand_from %s' -f -a %s -d %s\n", names, cmd.Name, shellQuoted(cmd.Usage))
+		fmt.Fprintf(&b, "complete -c caravel -n 'not __fish_seen_subcommand_from %s' -f -a %s -d %s\n", names, cmd.Name, fishQuoted(cmd.Usage))
 	}
 	for _, cmd := range all {
 		on := "complete -c caravel -n '__fish_seen_subcommand_from " + cmd.Name + "'"
@@ -264,21 +268,24 @@ func fishCompletion(w io.Writer, all []*cli.Command) error {
 				}
 			}
 			if words := flagWords(f.names[0]); f.value && words != nil {
-				b.WriteString(" -x -a " + shellQuoted(strings.Join(words, " ")))
+				b.WriteString(" -x -a " + fishQuoted(strings.Join(words, " ")))
 			} else if f.value {
 				b.WriteString(" -r -F")
 			}
-			b.WriteString(" -d " + shellQuoted(f.usage) + "\n")
+			b.WriteString(" -d " + fishQuoted(f.usage) + "\n")
 		}
 		if words := argWords(cmd.Name, all); words != nil {
-			fmt.Fprintf(&b, "%s -f -a %s\n", on, shellQuoted(strings.Join(words, " ")))
+			fmt.Fprintf(&b, "%s -f -a %s\n", on, fishQuoted(strings.Join(words, " ")))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// shellQuoted is a word for zsh and fish.
-func shellQuoted(s string) string {
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(s, `\`, `\\`), "'", `'\''`) + "'"
+// zshQuoted is a word for zsh, where between single quotes all else is what it is.
+func zshQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// fishQuoted is a word for fish.
+func fishQuoted(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
 }

@@ -26,8 +26,12 @@ func TestWrapped(t *testing.T) {
 	}
 }
 
-func TestShellQuoted(t *testing.T) {
-	if got, want := shellQuoted(`it's a\b`), `'it'\''s a\\b'`; got != want {
-		t.Errorf("%s, want %s", got, want)
+func TestQuoted(t *testing.T) {
+	in := `it's a\b`
+	if got, want := zshQuoted(in), `'it'\''s a\b'`; got != want {
+		t.Errorf("zsh: %s, want %s", got, want)
+	}
+	if got, want := fishQuoted(in), `'it\'s a\\b'`; got != want {
+		t.Errorf("fish: %s, want %s", got, want)
 	}
 }
