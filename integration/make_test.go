@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -282,4 +283,36 @@ func TestMakeBase(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	complaint(t, run(t, caravel, "make", store, "--base="+path("none.caibx"), path("x.caibx"), path("image")), "none.caibx")
+}
+
+// TestMakeCacheOfMount makes the index of a mounted tree and then of another one, in the same
+// place, whose file has the same size and times: there nothing is remembered.
+func TestMakeCacheOfMount(t *testing.T) {
+	needFUSE(t)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	old := time.Unix(1_000_000_000, 0)
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(path(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path(name+"/file"), bytes.Repeat([]byte(name), 300_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range []string{name + "/file", name} {
+			if err := os.Chtimes(path(node), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(t, caravel, "make", path(name+".caidx"), path(name))
+	}
+	for _, name := range []string{"a", "b"} {
+		m := start(t, caravel, "mount", path(name+".caidx"), path("mnt"))
+		unmountLater(t, path("mnt"))
+		m.expect("Mounted: ")
+		must(t, caravel, "make", "--cache="+path("cache"), path("x.caidx"), path("mnt"))
+		must(t, caravel, "make", path("plain.caidx"), path("mnt"))
+		m.ends(syscall.SIGTERM, soon)
+		holds(t, path("x.caidx"), read(t, path("plain.caidx")))
+	}
 }

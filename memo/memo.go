@@ -17,6 +17,12 @@
 //
 // A file that was written to within the last two seconds before a run began is in none of its
 // recipes: within one tick of the clock it might be written to again and show the same times.
+// A file is not remembered, either, where the time of its last change is none of a clock's: on
+// images (squashfs, EROFS, ISO 9660), FUSE, FAT, 9p, SMB and all else that is not known to have
+// such times. There another image with a file of the same size and time of modification looks the
+// same. Of an overlay those files are read whose time of change is that of modification, since it
+// may be made of such.
+//
 // Whoever sets the clock back, or writes through a mapping that lives on while the file is
 // made, can deceive this, as they can every other program that goes by times.
 //

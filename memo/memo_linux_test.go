@@ -158,6 +158,9 @@ func (s *scene) edit(t *testing.T, rnd *rand.Rand) {
 		if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
 			err = os.WriteFile(name, b, 0o644)
 		}
+		if err == nil { // on an overlay, a file with one time only is not remembered
+			err = os.Chtimes(name, time.Time{}, time.Now().Add(-time.Minute))
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
@@ -237,6 +240,9 @@ func TestRacy(t *testing.T) {
 func TestLie(t *testing.T) {
 	s := newScene(t, chunker.DefaultParams())
 	if err := os.WriteFile(filepath.Join(s.dir, "file"), bytes.Repeat([]byte("x"), 100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(filepath.Join(s.dir, "file"), time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
 	}
 	_, m, err := s.remembered(t, true, false)
