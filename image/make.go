@@ -96,7 +96,7 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		opt:     opt,
 		builder: index.NewBuilder(opt.Flags, opt.Params),
 		zero:    zeroID(opt.Digest, opt.Params.Max),
-		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),
+		weight:  semaphore.NewWeighted(max(inFlightBytes, mostBehind+int64(opt.Params.Max))),
 		cuts:    make(chan *makeJob, 2*chunker.SumsAtOnce),
 		jobs:    make(chan *makeJob),
 		stream:  make(chan *makeJob, 16),
@@ -394,8 +394,12 @@ func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
 // drop gives the bytes back when their last reader is done.
 func (m *maker) drop(j *makeJob) {
 	if j.holder.Add(-1) == 0 {
-		m.weight.Release(int64(j.part.size()))
 		j.part.Release()
+		j.plain = nil // the job itself may wait for its place in the index
+		if j.part.Known != nil {
+			j.part.Known.Fill = nil
+		}
+		m.weight.Release(int64(j.part.size()))
 	}
 }
 

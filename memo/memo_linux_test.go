@@ -218,6 +218,25 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+// TestLargest has known chunks wait for the digest where the next one takes all memory that
+// chunks may have.
+func TestLargest(t *testing.T) {
+	s := newScene(t, chunker.Params{Min: 64 << 10, Avg: 128 << 10, Max: 32 << 20})
+	b := make([]byte, 1_500_000)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	if err := os.WriteFile(filepath.Join(s.dir, "a"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "b"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(s.dir, "b"), 40<<20); err != nil {
+		t.Fatal(err)
+	}
+	s.check(t, true)
+	s.check(t, true)
+}
+
 // TestRacy checks that a file is read again whose last change was too near to the run.
 func TestRacy(t *testing.T) {
 	s := newScene(t, chunker.Params{Min: 1 << 10, Avg: 4 << 10, Max: 16 << 10})
