@@ -47,8 +47,10 @@ type MakeOptions struct {
 	// nil: they are cut from that. With a digest none may be known behind one that is not.
 	Parts iter.Seq2[Part, error]
 
-	// State is offered the state of the digest of the stream behind each row of the index, as
-	// far as there is one, and takes what it wants of it; last is the one at the end.
+	// State is offered the state of the digest of the stream behind each Part, as far as there is
+	// one, and takes what it wants of it. row is the Part's row in the index, the first one of
+	// many if its Times are more than 1; behind the last Part it is offered once more, with
+	// last, as that of the last row.
 	State func(row int, last bool, state func() []byte)
 
 	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks

@@ -169,6 +169,7 @@ func TestMakeCacheAuto(t *testing.T) {
 	if r.status != 2 {
 		t.Errorf("a cache of a disk image: status %d, %s", r.status, r.stderr)
 	}
+	complaint(t, run(t, caravel, "make", "-c", filepath.Join(dir, "x.caidx"), filepath.Join(dir, "none")), "none: no such file")
 }
 
 // TestKillMakeCache kills make with a cache at any moment.

@@ -1,10 +1,11 @@
 // Package memo remembers of which files the chunks of a directory were made, so that
 // to make them again takes no look into files that are the same.
 //
-//	m := memo.Open(path, key, time.Now())
+//	m, why := memo.Open(path, memo.Key{Flags: flags, Params: params}, time.Now())
 //	r, err := walk.Open(ctx, dir, flags, walk.Options{Known: m.Known})
-//	made, err := image.Make(ctx, r, dst, image.MakeOptions{Parts: m.Parts(ctx, r, r.Payloads), State: m.State})
-//	err = m.Save(ctx, made.Index)
+//	opt := image.MakeOptions{Params: params, Flags: flags, Parts: m.Parts(ctx, r, r.Payloads, true), State: m.State}
+//	made, err := image.Make(ctx, nil, dst, opt)
+//	err = m.Save(ctx, path, made.Index)
 //
 // # What is remembered
 //

@@ -156,6 +156,7 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 	}
 	st, err := os.Stat(in)
 	isFolder := err == nil && st.IsDir()
+	cached := in != "" && o.cachePlace(in) != ""
 	switch {
 	case in == "":
 		return "", "", usagef("name what to make the image of: a directory, a file, or - for standard input")
@@ -175,7 +176,9 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		return "", "", usagef("--platform is for containers' images, which begin with oci:")
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
-	case o.cachePlace(in) != "" && (k != archiveIndex || !isFolder):
+	case cached && k == archiveIndex && err != nil && in != "-" && containerRef(in) == "" && pathOf(in) != "":
+		return "", "", err
+	case cached && (k != archiveIndex || !isFolder):
 		return "", "", usagef("--cache is for a .caidx that is made of a directory")
 	case len(o.stores) > 1:
 		return "", "", usagef("want one --store to put chunks into, not %d", len(o.stores))
