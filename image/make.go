@@ -34,7 +34,9 @@ type MakeOptions struct {
 	// plausible.
 	CheckExisting bool
 
-	// Base are chunks that dst has, which it is not asked for, unless with CheckExisting.
+	// Base are chunks that dst is believed to have, unless with CheckExisting. No worker waits for
+	// the answer whether it has them: many are asked for at one time, and one that is missing is
+	// the end of Make.
 	Base Base
 
 	// NoDigest leaves Made.Digest out. A hash takes one block after the other, on one core,
@@ -105,6 +107,8 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		ordered: make(chan *makeJob, 1024),
 		sum:     opt.Digest.New(),
 		putting: make(map[chunker.ID]chan struct{}),
+		trusted: make(map[chunker.ID]struct{}),
+		asking:  make(chan struct{}, asksAtOnce),
 	}
 	var err error
 	if m.known, err = simplelru.NewLRU[chunker.ID, struct{}](knownIDs, nil); err != nil {
@@ -128,10 +132,13 @@ type maker struct {
 
 	sum            hash.Hash
 	stored, reused atomic.Int64
+	group          *errgroup.Group // of all stages
+	asking         chan struct{}   // one for each question about a chunk of the base
 
 	mu      sync.Mutex // guards what follows
 	putting map[chunker.ID]chan struct{}
 	known   *simplelru.LRU[chunker.ID, struct{}] // in the store: they were found or put
+	trusted map[chunker.ID]struct{}              // of the base: the store was, or is just being asked
 }
 
 // knownIDs is how many chunks are known to be in the store, at most, so that it is
@@ -150,6 +157,7 @@ type makeJob struct {
 
 func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 	g, ctx := errgroup.WithContext(outer)
+	m.group = g
 	g.Go(func() error { return m.cut(ctx, r) })
 	g.Go(func() error { return m.digest(ctx) })
 	g.Go(func() error { return m.collect(ctx) })
@@ -325,7 +333,7 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	}
 	if !m.opt.CheckExisting && m.opt.Base.has(j.id) {
 		m.reused.Add(1)
-		return nil
+		return m.trust(ctx, j)
 	}
 	m.mu.Lock()
 	if _, ok := m.known.Get(j.id); ok {
@@ -355,6 +363,35 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	m.mu.Unlock()
 	close(done)
 	return err
+}
+
+// asksAtOnce is how many chunks of the base a store is asked for at one time.
+const asksAtOnce = 128
+
+// trust has somebody else make sure, once, that a chunk of the base is there.
+func (m *maker) trust(ctx context.Context, j *makeJob) error {
+	m.mu.Lock()
+	_, ok := m.trusted[j.id]
+	m.trusted[j.id] = struct{}{}
+	m.mu.Unlock()
+	if ok {
+		return nil
+	}
+	select {
+	case m.asking <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	want := store.Want{ID: j.id, Size: j.part.size(), Digest: m.opt.Digest}
+	m.group.Go(func() error {
+		defer func() { <-m.asking }()
+		there, err := m.dst.Has(ctx, want)
+		if err == nil && !there {
+			err = fmt.Errorf("image: chunk %v: is in the base, but not in the store: make the image without the base", want.ID)
+		}
+		return err
+	})
+	return nil
 }
 
 // see puts the chunk into the store unless it is there.
