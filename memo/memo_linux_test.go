@@ -9,9 +9,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"caravel/catar/walk"
 	"caravel/chunker"
@@ -278,6 +281,36 @@ func TestLie(t *testing.T) {
 	}
 	if _, _, err := s.remembered(t, true, false); !errors.Is(err, image.ErrStale) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOpenRefuses opens what is no memo of ours, without waiting for anything.
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(path("file"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path("large"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Symlink("file", path("link")), unix.Mkfifo(path("fifo"), 0o600), os.Truncate(path("large"), 1<<28)); err != nil {
+		t.Fatal(err)
+	}
+	wants := map[string]string{"file": "damaged", "link": "symbolic", "fifo": "no regular file", "large": "above", ".": "no regular file"}
+	if os.Geteuid() == 0 {
+		if err := os.WriteFile(path("other"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(path("other"), 1234, 1234); err != nil {
+			t.Fatal(err)
+		}
+		wants["other"] = "another user"
+	}
+	for name, want := range wants {
+		if _, err := memo.Open(path(name), memo.Key{Params: chunker.DefaultParams()}, time.Now()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
