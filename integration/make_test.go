@@ -317,3 +317,33 @@ func TestMakeCacheOfMount(t *testing.T) {
 		holds(t, path("x.caidx"), read(t, path("plain.caidx")))
 	}
 }
+
+// TestMakeCacheRefuses has something else lie where the cache is to be.
+func TestMakeCacheRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, prepare, cache, want string }{
+		{"link", "mkdir away && ln -s ../away tree/.cacac", "-c", "is no directory"},
+		{"file", "touch tree/.cacac", "-c", "is no directory"},
+		{"the tree", "true", "--cache=tree", "is what is packed"},
+		{"the tree by a link", "ln -s tree link", "--cache=link/.", "is what is packed"},
+		{"a part of the tree", "mkdir -p tree/a/b && touch tree/a/b/kept", "--cache=tree/a/b", `holds "kept"`},
+	} {
+		dir := t.TempDir()
+		must(t, "sh", "-c", "cd "+dir+" && mkdir tree && echo x >tree/file && "+tt.prepare)
+		r := runWith(t, func(c *exec.Cmd) { c.Dir = dir }, caravel, "make", tt.cache, "x.caidx", "tree")
+		if _, err := os.Stat(filepath.Join(dir, "x.caidx")); err == nil {
+			t.Errorf("%s: there is an index", tt.name)
+		}
+		complaint(t, r, tt.want)
+	}
+	dir := t.TempDir()
+	must(t, "sh", "-c", "cd "+dir+" && mkdir tree && echo x >tree/file")
+	for range 2 { // and what is its own does no harm
+		must(t, caravel, "make", "--cache="+filepath.Join(dir, "tree/cache"), filepath.Join(dir, "x.caidx"), filepath.Join(dir, "tree"))
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "tree/cache/*")); err != nil || len(files) != 1 {
+		t.Errorf("the cache has %v, %v", files, err)
+	}
+	if r := run(t, caravel, "list", filepath.Join(dir, "x.caidx")); strings.Contains(r.stdout, "memo") {
+		t.Errorf("the cache is packed: %s", r.stdout)
+	}
+}
