@@ -55,6 +55,10 @@ type MakeOptions struct {
 	// last, as that of the last row.
 	State func(row int, last bool, state func() []byte)
 
+	// Interrupt is called when Make fails, though its ctx goes on, to end a read of its reader
+	// that waits, for a pipe; nil: none waits for long.
+	Interrupt func()
+
 	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks
 }
 
@@ -158,6 +162,11 @@ type makeJob struct {
 func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 	g, ctx := errgroup.WithContext(outer)
 	m.group = g
+	context.AfterFunc(ctx, func() {
+		if m.opt.Interrupt != nil && context.Cause(ctx) != context.Canceled { // which is what Wait leaves
+			m.opt.Interrupt()
+		}
+	})
 	g.Go(func() error { return m.cut(ctx, r) })
 	g.Go(func() error { return m.digest(ctx) })
 	g.Go(func() error { return m.collect(ctx) })
@@ -443,7 +452,7 @@ func (m *maker) drop(j *makeJob) {
 }
 
 // A contextReader ends a long read of a file when the run is over. It cannot
-// interrupt a read that waits (a pipe): whoever opened that closes it.
+// interrupt a read that waits (a pipe): whoever opened that closes it, by Interrupt.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"caravel/internal/origin"
 )
 
 // holed writes a file of random bytes and holes.
@@ -345,5 +348,30 @@ func TestMakeCacheRefuses(t *testing.T) {
 	}
 	if r := run(t, caravel, "list", filepath.Join(dir, "x.caidx")); strings.Contains(r.stdout, "memo") {
 		t.Errorf("the cache is packed: %s", r.stdout)
+	}
+}
+
+// TestMakeFailsBesideAPipe has a store that takes nothing while the source is a pipe that is silent.
+func TestMakeFailsBesideAPipe(t *testing.T) {
+	o := serveDir(t, t.TempDir(), origin.Options{})
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(os.Mkdir(path("tree"), 0o755), syscall.Mkfifo(path("fifo"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	random(t, path("tree/file"), 3<<19)
+	must(t, caravel, "make", path("tree.catar"), path("tree"))
+	for _, tt := range []struct {
+		source string
+		args   []string
+	}{
+		{"tree/file", []string{"make", path("x.caibx")}},
+		{"tree.catar", []string{"make", path("x.caidx")}},
+		{"tree/file", []string{"prepare"}},
+	} {
+		w := start(t, "sh", "-c", `trap "" PIPE; exec 3>"$0/fifo"; cat "$0/$1" >&3; exec sleep 1000`, dir, tt.source)
+		r := run(t, caravel, append(tt.args, "--timeout=1s", "--store="+o.URL()+"/st.castr", path("fifo"))...)
+		complaint(t, r, "st.castr")
+		w.stop(syscall.SIGKILL)
 	}
 }

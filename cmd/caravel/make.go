@@ -71,7 +71,8 @@ cannot be shared among cores, and also has every zero of a hole hashed.
 With --cache a file whose inode, size and times are the same as when the last image of the
 directory was made is not read, if the chunks that it is in are the same and in the store. For
 the digest, all that follows the first change is read. What was changed in the last
-two seconds before make is read the next time, too.
+two seconds before make is read the next time, too; on file systems that have no time of
+change of their own (squashfs, FUSE, FAT, SMB and the like) all is.
 
 With --base the work does not wait for a store behind a network to say that it has the
 chunks of a former image: it is asked for them beside that, 128 at one time, while each
