@@ -207,7 +207,7 @@ func TestUnmountWhileReading(t *testing.T) {
 			if err := m.Unmount(); err != nil {
 				t.Error(err)
 			}
-			if d := time.Since(begin); d > time.Second {
+			if d := time.Since(begin); d > 10*time.Second { // one, if the machine is not busy
 				t.Errorf("unmounting took %v", d)
 			}
 			receive(t, "cancelled", cancelled)

@@ -2,12 +2,14 @@ package image_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
+	"caravel/chunker"
 	"caravel/image"
 )
 
-// TestMakeBase counts what a store is asked for that has a former image.
+// TestMakeBase makes an image on top of a former one, and then misses a chunk of that.
 func TestMakeBase(t *testing.T) {
 	s := newShelf()
 	data := content()
@@ -22,11 +24,21 @@ func TestMakeBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := s.asked.Load() - had; n != again.Stored || n > 20 {
+	if n := s.asked.Load() - had; n != int64(len(image.Distinct(again.Index, map[chunker.ID]bool{}))) || again.Stored > 20 {
 		t.Errorf("asked for %d chunks, %d are new", n, again.Stored)
 	}
 	if want := made(t, newShelf(), next); again.Index.Sum() != want.Index.Sum() || again.Digest != want.Digest {
 		t.Error("another image")
+	}
+	gone := base[1] // which is no sample
+	delete(s.plain, gone)
+	if _, missing, err := base.Missing(t.Context(), s, 0); missing || err != nil {
+		t.Errorf("the sample tells that a chunk is missing, %v", err)
+	}
+	s.synced.Store(0)
+	_, err = image.Make(t.Context(), bytes.NewReader(next), s, image.MakeOptions{Params: small, Base: base})
+	if err == nil || !strings.Contains(err.Error(), gone.String()) || s.synced.Load() > 0 {
+		t.Errorf("a chunk is missing, got %v", err)
 	}
 	clear(s.plain)
 	if _, missing, err := base.Missing(t.Context(), s, 0); !missing || err != nil {

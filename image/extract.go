@@ -3,6 +3,7 @@ package image
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -75,6 +76,7 @@ func Extract(ctx context.Context, x *index.Index, s store.Store, path string, op
 	}
 	if opt.Seeds == nil {
 		opt.Seeds = seed.New(x, seed.Options{})
+		defer opt.Seeds.Close()
 	}
 	t, err := openTarget(path, x, opt)
 	if err != nil {
@@ -104,6 +106,12 @@ func Extract(ctx context.Context, x *index.Index, s store.Store, path string, op
 func extractStream(ctx context.Context, x *index.Index, s store.Store, t *target, opt ExtractOptions) (Extracted, error) {
 	all := Extracted{Fetched: Share{int64(x.Len()), x.Size()}}
 	if opt.DryRun {
+		if opt.Fetch != nil {
+			e := &extractor{x: x, state: make([]state, x.Len())}
+			for _, row := range e.twins().firsts() {
+				opt.Fetch(x.Chunk(int(row[0])))
+			}
+		}
 		return all, nil
 	}
 	stop := context.AfterFunc(ctx, func() { t.file.Close() }) // ends a write that waits for a pipe's reader
@@ -188,8 +196,15 @@ func (e *extractor) run(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		e.keep, e.move, e.clear, e.probe, e.copy, e.repeat, e.fetch, e.repeat,
 	} {
-		if err := step(ctx); err != nil {
-			return cmp.Or(context.Cause(ctx), err)
+		err := step(ctx)
+		if err = cmp.Or(context.Cause(ctx), err); err != nil {
+			return err
+		}
+	}
+	for row, s := range e.state {
+		if s != placed { // no image is better than half of one
+			c := e.x.Chunk(row)
+			return fmt.Errorf("image: bytes %d to %d: nothing has put them in place", c.Start, c.End())
 		}
 	}
 	return nil
@@ -204,11 +219,15 @@ func (e *extractor) useOld() (err error) {
 			e.opt.Log.Warn("seed cannot be used", "seed", e.t.path, "err", err)
 		}
 	case len(e.t.data) > 0:
-		e.own = seed.New(e.x, seed.Options{Log: e.opt.Log})
+		e.own = seed.New(e.x, seed.Options{Most: mostOld(e.x), Log: e.opt.Log})
 		e.ownSeed, err = e.own.AddFile(e.t.file)
 	}
 	return err
 }
+
+// mostOld is how many bytes of what a target holds are looked through: it may be a disk that is
+// many times as large as the image.
+func mostOld(x *index.Index) int64 { return 2*x.Size() + 64<<20 }
 
 // clear makes the holes of what is none yet.
 func (e *extractor) clear(ctx context.Context) error {
@@ -252,7 +271,7 @@ func (e *extractor) fetch(ctx context.Context) error {
 			return e.fetchOne(running, same)
 		})
 	}
-	return g.Wait()
+	return cmp.Or(g.Wait(), context.Cause(ctx))
 }
 
 // fetchOne gets one chunk for the rows that have it. Where blocks can be shared, the first of

@@ -250,6 +250,24 @@ func TestExtractCancelled(t *testing.T) {
 	}
 }
 
+// TestExtractCancelledBefore gives no image to who has given up before anything was asked for,
+// whatever the image consists of.
+func TestExtractCancelledBefore(t *testing.T) {
+	for name, data := range map[string][]byte{"bytes": content(), "zeros": make([]byte, 300_000), "nothing": nil} {
+		s := newShelf()
+		x := made(t, s, data).Index
+		path := filepath.Join(t.TempDir(), "disk.img")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errShelf)
+		if _, err := image.Extract(ctx, x, s, path, image.ExtractOptions{}); !errors.Is(err, errShelf) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: there is a target: %v", name, err)
+		}
+	}
+}
+
 // TestExtractToAnInheritedPipe writes to a pipe that has no name of its own.
 func TestExtractToAnInheritedPipe(t *testing.T) {
 	data := content()

@@ -189,6 +189,18 @@ func TestMakeFails(t *testing.T) {
 	}
 }
 
+// TestMakeFailsBesideAPipe has the store fail while the source is silent.
+func TestMakeFailsBesideAPipe(t *testing.T) {
+	broken := newShelf()
+	broken.putError = errShelf
+	r, w := io.Pipe()
+	go w.Write(noise(1, 3<<20)) // and nothing more, nor the end
+	opt := image.MakeOptions{Params: small, Interrupt: func() { r.Close() }}
+	if _, err := image.Make(t.Context(), r, broken, opt); !errors.Is(err, errShelf) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMakeRefusesSizesThatCannotBeCut(t *testing.T) {
 	_, err := image.Make(t.Context(), strings.NewReader("x"), nil, image.MakeOptions{Params: chunker.Params{Min: 10, Avg: 20, Max: 40}})
 	if err == nil || !strings.Contains(err.Error(), "below 48") {

@@ -34,7 +34,9 @@ type MakeOptions struct {
 	// plausible.
 	CheckExisting bool
 
-	// Base are chunks that dst has, which it is not asked for, unless with CheckExisting.
+	// Base are chunks that dst is believed to have, unless with CheckExisting. No worker waits for
+	// the answer whether it has them: many are asked for at one time, and one that is missing is
+	// the end of Make.
 	Base Base
 
 	// NoDigest leaves Made.Digest out. A hash takes one block after the other, on one core,
@@ -47,9 +49,15 @@ type MakeOptions struct {
 	// nil: they are cut from that. With a digest none may be known behind one that is not.
 	Parts iter.Seq2[Part, error]
 
-	// State is offered the state of the digest of the stream behind each row of the index, as
-	// far as there is one, and takes what it wants of it; last is the one at the end.
+	// State is offered the state of the digest of the stream behind each Part, as far as there is
+	// one, and takes what it wants of it. row is the Part's row in the index, the first one of
+	// many if its Times are more than 1; behind the last Part it is offered once more, with
+	// last, as that of the last row.
 	State func(row int, last bool, state func() []byte)
+
+	// Interrupt is called when Make fails, though its ctx goes on, to end a read of its reader
+	// that waits, for a pipe; nil: none waits for long.
+	Interrupt func()
 
 	Progress *atomic.Int64 // counts plain bytes done; nil: nobody looks
 }
@@ -96,13 +104,15 @@ func Make(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (
 		opt:     opt,
 		builder: index.NewBuilder(opt.Flags, opt.Params),
 		zero:    zeroID(opt.Digest, opt.Params.Max),
-		weight:  semaphore.NewWeighted(max(inFlightBytes, int64(opt.Params.Max))),
+		weight:  semaphore.NewWeighted(max(inFlightBytes, mostBehind+int64(opt.Params.Max))),
 		cuts:    make(chan *makeJob, 2*chunker.SumsAtOnce),
 		jobs:    make(chan *makeJob),
 		stream:  make(chan *makeJob, 16),
 		ordered: make(chan *makeJob, 1024),
 		sum:     opt.Digest.New(),
 		putting: make(map[chunker.ID]chan struct{}),
+		trusted: make(map[chunker.ID]struct{}),
+		asking:  make(chan struct{}, asksAtOnce),
 	}
 	var err error
 	if m.known, err = simplelru.NewLRU[chunker.ID, struct{}](knownIDs, nil); err != nil {
@@ -126,10 +136,13 @@ type maker struct {
 
 	sum            hash.Hash
 	stored, reused atomic.Int64
+	group          *errgroup.Group // of all stages
+	asking         chan struct{}   // one for each question about a chunk of the base
 
 	mu      sync.Mutex // guards what follows
 	putting map[chunker.ID]chan struct{}
 	known   *simplelru.LRU[chunker.ID, struct{}] // in the store: they were found or put
+	trusted map[chunker.ID]struct{}              // of the base: the store was, or is just being asked
 }
 
 // knownIDs is how many chunks are known to be in the store, at most, so that it is
@@ -148,6 +161,12 @@ type makeJob struct {
 
 func (m *maker) run(outer context.Context, r io.Reader) (*Made, error) {
 	g, ctx := errgroup.WithContext(outer)
+	m.group = g
+	context.AfterFunc(ctx, func() {
+		if m.opt.Interrupt != nil && context.Cause(ctx) != context.Canceled { // which is what Wait leaves
+			m.opt.Interrupt()
+		}
+	})
 	g.Go(func() error { return m.cut(ctx, r) })
 	g.Go(func() error { return m.digest(ctx) })
 	g.Go(func() error { return m.collect(ctx) })
@@ -323,7 +342,7 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	}
 	if !m.opt.CheckExisting && m.opt.Base.has(j.id) {
 		m.reused.Add(1)
-		return nil
+		return m.trust(ctx, j)
 	}
 	m.mu.Lock()
 	if _, ok := m.known.Get(j.id); ok {
@@ -353,6 +372,35 @@ func (m *maker) keep(ctx context.Context, j *makeJob) error {
 	m.mu.Unlock()
 	close(done)
 	return err
+}
+
+// asksAtOnce is how many chunks of the base a store is asked for at one time.
+const asksAtOnce = 128
+
+// trust has somebody else make sure, once, that a chunk of the base is there.
+func (m *maker) trust(ctx context.Context, j *makeJob) error {
+	m.mu.Lock()
+	_, ok := m.trusted[j.id]
+	m.trusted[j.id] = struct{}{}
+	m.mu.Unlock()
+	if ok {
+		return nil
+	}
+	select {
+	case m.asking <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	want := store.Want{ID: j.id, Size: j.part.size(), Digest: m.opt.Digest}
+	m.group.Go(func() error {
+		defer func() { <-m.asking }()
+		there, err := m.dst.Has(ctx, want)
+		if err == nil && !there {
+			err = fmt.Errorf("image: chunk %v: is in the base, but not in the store: make the image without the base", want.ID)
+		}
+		return err
+	})
+	return nil
 }
 
 // see puts the chunk into the store unless it is there.
@@ -394,13 +442,17 @@ func (m *maker) there(ctx context.Context, want store.Want) (bool, error) {
 // drop gives the bytes back when their last reader is done.
 func (m *maker) drop(j *makeJob) {
 	if j.holder.Add(-1) == 0 {
-		m.weight.Release(int64(j.part.size()))
 		j.part.Release()
+		j.plain = nil // the job itself may wait for its place in the index
+		if j.part.Known != nil {
+			j.part.Known.Fill = nil
+		}
+		m.weight.Release(int64(j.part.size()))
 	}
 }
 
 // A contextReader ends a long read of a file when the run is over. It cannot
-// interrupt a read that waits (a pipe): whoever opened that closes it.
+// interrupt a read that waits (a pipe): whoever opened that closes it, by Interrupt.
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader

@@ -15,6 +15,9 @@ func (e *extractor) keep(ctx context.Context) error {
 		if !e.isHole(c) || e.t.mayHold(c.Start, c.End()) {
 			continue
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := e.t.clear(c.Start, int64(c.Size)); err != nil {
 			return err
 		}

@@ -113,7 +113,8 @@ type summing struct {
 	row    int
 }
 
-// mostBehind is how many bytes wait for the digest, at most: others may wait for their memory.
+// mostBehind is how many bytes wait for the digest, at most, for a chunk that may itself wait for
+// memory: beside them there is room for the largest one.
 const mostBehind = inFlightBytes / 4
 
 func (s *summing) add(ctx context.Context, j *makeJob) error {
@@ -187,6 +188,7 @@ func (s *summing) drop() {
 	for _, j := range s.behind {
 		s.m.drop(j)
 	}
+	clear(s.behind)
 	s.behind, s.bytes = s.behind[:0], 0
 }
 

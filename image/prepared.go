@@ -35,13 +35,23 @@ const (
 // image's index.
 var nestedMagic = [8]byte{'c', 'a', 'r', 'a', 'v', 'e', 'l', 1}
 
-// Prepare makes an image of what r gives, and puts its index into dst as well.
-func Prepare(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (*Prepared, error) {
-	return prepare(ctx, r, dst, opt, maxRoot)
+// A nesting says how the index of a prepared image is kept.
+type nesting struct {
+	root   int            // bytes of an index that is one chunk
+	above  int            // indexes above that of the image
+	bytes  int64          // of an index that is an image
+	params chunker.Params // how that is cut: by the image's own it might never get shorter
 }
 
-// prepare is Prepare with roots of at most so many bytes.
-func prepare(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions, most int) (*Prepared, error) {
+var usual = nesting{root: maxRoot, above: maxAbove, bytes: maxRootImage, params: chunker.DefaultParams()}
+
+// Prepare makes an image of what r gives, and puts its index into dst as well.
+func Prepare(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions) (*Prepared, error) {
+	return prepare(ctx, r, dst, opt, usual)
+}
+
+// prepare is Prepare with a nesting that is not the usual one.
+func prepare(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions, limit nesting) (*Prepared, error) {
 	made, err := Make(ctx, r, dst, opt)
 	if err != nil {
 		return nil, err
@@ -51,8 +61,11 @@ func prepare(ctx context.Context, r io.Reader, dst store.Writer, opt MakeOptions
 	if err != nil {
 		return nil, err
 	}
-	opt.Progress = nil // the user waits for the bytes of r
-	for len(content) > most {
+	opt = MakeOptions{Params: limit.params, Digest: opt.Digest, Flags: opt.Flags, Workers: opt.Workers, CheckExisting: opt.CheckExisting, NoDigest: true}
+	for len(content) > limit.root {
+		if int64(len(content)) > limit.bytes || len(p.Above) == limit.above {
+			return nil, fmt.Errorf("image: its index of %d bytes is more than a prepared image may have: take larger chunks", len(content))
+		}
 		if made, err = Make(ctx, bytes.NewReader(content), dst, opt); err != nil {
 			return nil, err
 		}

@@ -27,7 +27,8 @@ func TestPrepared(t *testing.T) {
 			t.Fatal(err)
 		}
 		opt := MakeOptions{Params: chunker.Params{Min: 256, Avg: 1024, Max: 4096}, Digest: tt.digest}
-		made, err := prepare(t.Context(), bytes.NewReader(source), w, opt, tt.most)
+		limit := nesting{root: tt.most, above: maxAbove, bytes: maxRootImage, params: opt.Params}
+		made, err := prepare(t.Context(), bytes.NewReader(source), w, opt, limit)
 		if err != nil || len(made.Above) != tt.above {
 			t.Fatalf("%+v: %d above, %v", tt, len(made.Above), err)
 		}
@@ -46,6 +47,43 @@ func TestPrepared(t *testing.T) {
 		if err != nil || pruned.Removed != 0 || pruned.Kept != int64(len(objects.Objects())) {
 			t.Errorf("%+v: pruned %+v, %v", tt, pruned, err)
 		}
+	}
+}
+
+// TestPrepareRefuses checks that nothing is prepared that could not be read.
+func TestPrepareRefuses(t *testing.T) {
+	source := make([]byte, 600_000)
+	rand.NewChaCha8([32]byte{1}).Read(source)
+	small := chunker.Params{Min: 256, Avg: 1024, Max: 4096}
+	for _, limit := range []nesting{
+		{root: 500, above: 1, bytes: maxRootImage, params: small},
+		{root: 800, above: maxAbove, bytes: 10_000, params: small},
+		{root: 100, above: maxAbove, bytes: maxRootImage, params: chunker.DefaultParams()},
+	} {
+		w, err := store.Writable(storetest.NewMemory(nil), store.Form{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := prepare(t.Context(), bytes.NewReader(source), w, MakeOptions{Params: small}, limit); err == nil || !strings.Contains(err.Error(), "larger chunks") {
+			t.Errorf("%+v: %v", limit, err)
+		}
+	}
+}
+
+// TestPrepareCuts checks that an index is cut as such, whatever the image's chunks are: by these
+// it might get longer each time.
+func TestPrepareCuts(t *testing.T) {
+	w, err := store.Writable(storetest.NewMemory(nil), store.Form{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := make([]byte, 200_000)
+	rand.NewChaCha8([32]byte{1}).Read(source)
+	limit := usual
+	limit.root = 100_000
+	p, err := prepare(t.Context(), bytes.NewReader(source), w, MakeOptions{Params: chunker.Params{Min: 48, Avg: 48, Max: 48}}, limit)
+	if err != nil || len(p.Above) != 1 || p.Above[0].Chunking() != chunker.DefaultParams() {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 

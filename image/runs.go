@@ -245,11 +245,19 @@ func (p *pass) share(r run) span {
 	if shift%block != 0 || s.end-s.start < minClone {
 		return span{}
 	}
+	begun := false
 	err := r.from.Use(s.start+shift, s.end-s.start, func(f *os.File, at int64) error {
-		return clone(p.t.file, s.start, f, at, s.end-s.start)
+		err := clone(p.t.file, s.start, f, at, s.end-s.start)
+		begun = !isUnclonable(err)
+		return err
 	})
-	if err != nil { // another file system, or what no block device can
-		return span{}
+	if err == nil {
+		return s
 	}
-	return s
+	if begun { // some of it may be shared: no hole is one any more
+		for row := r.first; row < r.last; row++ {
+			p.state[row] = soiled
+		}
+	}
+	return span{}
 }

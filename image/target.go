@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
@@ -68,15 +69,20 @@ func openTarget(path string, x *index.Index, opt ExtractOptions) (*target, error
 	return t, t.openPart(x, opt)
 }
 
-// resolve follows symbolic links, also one whose target is not there yet.
+// resolve follows symbolic links, also one whose target is not there yet. The folder that the
+// path returned lies in is none, so that it can be taken apart as a string.
 func resolve(path string) (string, error) {
 	for range 40 { // as many as Linux follows
+		dir, name := filepath.Split(path)
+		if real, err := filepath.EvalSymlinks(cmp.Or(dir, ".")); err == nil {
+			dir, path = real, filepath.Join(real, name)
+		}
 		to, err := os.Readlink(path)
 		if err != nil {
 			return path, nil
 		}
 		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
+			to = dir + string(filepath.Separator) + to // a .. in there may lead out of a link
 		}
 		path = to
 	}
@@ -145,7 +151,7 @@ func (t *target) openPart(x *index.Index, opt ExtractOptions) error {
 		}
 		return t.use(f, opt)
 	}
-	f, err := openLocked(t.part, mode)
+	f, err := openLocked(t.part, mode, t.old)
 	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
 		return &fs.PathError{Op: "create", Path: t.path, Err: failed.Err} // the name that the user knows
 	}
@@ -194,7 +200,7 @@ func (t *target) removeStale(prefix string) {
 		if !ok || name == t.part || len(key) != 16+len(partSuffix) || !strings.HasSuffix(key, partSuffix) {
 			continue
 		}
-		if f, err := openLocked(name, 0o600); err == nil {
+		if f, err := openLocked(name, 0o600, t.old); err == nil {
 			os.Remove(name)
 			f.Close()
 		}

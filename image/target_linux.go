@@ -32,6 +32,12 @@ func canClone(f *os.File, block int64) bool {
 }
 
 // clone has n bytes of to share the blocks of from. All of it begins and ends at blocks.
+// isUnclonable reports whether a clone failed for what the two files are: another file system,
+// a device. Then nothing is shared.
+func isUnclonable(err error) bool {
+	return errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.ENOSYS)
+}
+
 func clone(to *os.File, toOff int64, from *os.File, fromOff, n int64) error {
 	return unix.IoctlFileCloneRange(int(to.Fd()), &unix.FileCloneRange{
 		Src_fd:      int64(from.Fd()),

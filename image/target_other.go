@@ -16,4 +16,6 @@ func blockSize(*os.File) int64 { return 0 }
 
 func canClone(*os.File, int64) bool { return false }
 
+func isUnclonable(error) bool { return true }
+
 func clone(*os.File, int64, *os.File, int64, int64) error { return errors.ErrUnsupported }

@@ -12,10 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openLocked opens or makes an unfinished file and takes it for this process.
-func openLocked(name string, mode fs.FileMode) (*os.File, error) {
+// openLocked opens or makes an unfinished file and takes it for this process. One that somebody
+// else may have put there is refused: its name can be known, and what is written to it would be
+// in his hands. It belongs to us or to the owner of old, the file that it replaces.
+func openLocked(name string, mode fs.FileMode, old fs.FileInfo) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, mode)
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -28,6 +30,10 @@ func openLocked(name string, mode fs.FileMode) (*os.File, error) {
 		}
 		// Between open and lock its owner may have completed and renamed it.
 		mine, err := f.Stat()
+		if err == nil && !isOurs(mine, old) {
+			f.Close()
+			return nil, fmt.Errorf("image: %s: is no unfinished file of ours; remove it", name)
+		}
 		if err == nil {
 			if now, statErr := os.Lstat(name); statErr == nil && os.SameFile(mine, now) {
 				return f, nil
@@ -38,6 +44,16 @@ func openLocked(name string, mode fs.FileMode) (*os.File, error) {
 			return nil, err
 		}
 	}
+}
+
+// isOurs reports whether a file may be an unfinished one that this user has begun.
+func isOurs(st, old fs.FileInfo) bool {
+	has := st.Sys().(*syscall.Stat_t)
+	ours := has.Uid == uint32(os.Geteuid())
+	if old != nil {
+		ours = ours || has.Uid == old.Sys().(*syscall.Stat_t).Uid
+	}
+	return ours && st.Mode().IsRegular() && has.Nlink <= 1 // 0: it was completed meanwhile
 }
 
 // inheritOwner gives f the owner of an old file.

@@ -10,7 +10,7 @@ import (
 
 // openLocked opens or makes an unfinished file. Windows itself refuses to
 // remove or rename a file that another process has open.
-func openLocked(name string, mode fs.FileMode) (*os.File, error) {
+func openLocked(name string, mode fs.FileMode, _ fs.FileInfo) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDWR|os.O_CREATE, mode)
 }
 

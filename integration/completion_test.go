@@ -105,7 +105,8 @@ func TestManPages(t *testing.T) {
 	t.Run("man", func(t *testing.T) {
 		need(t, "man", "groff")
 		for _, page := range pages {
-			r := run(t, "man", "--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l", page)
+			locale := func(c *exec.Cmd) { c.Env = append(os.Environ(), "LC_ALL=C.UTF-8") }
+			r := runWith(t, locale, "man", "--warnings", "-E", "UTF-8", "-Tutf8", "-Z", "-l", page)
 			if r.status != 0 || r.stderr != "" {
 				t.Errorf("%s: status %d, %s", page, r.status, r.stderr)
 			}

@@ -120,6 +120,7 @@ func runWith(t testing.TB, setup func(*exec.Cmd), name string, args ...string) r
 	cmd := exec.CommandContext(ctx, name, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = 10 * time.Second // a child of its may hold them
 	if setup != nil {
 		setup(cmd)
 	}

@@ -3,6 +3,8 @@
 package integration
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"caravel/internal/origin"
 )
 
 // holed writes a file of random bytes and holes.
@@ -168,6 +172,7 @@ func TestMakeCacheAuto(t *testing.T) {
 	if r.status != 2 {
 		t.Errorf("a cache of a disk image: status %d, %s", r.status, r.stderr)
 	}
+	complaint(t, run(t, caravel, "make", "-c", filepath.Join(dir, "x.caidx"), filepath.Join(dir, "none")), "none: no such file")
 }
 
 // TestKillMakeCache kills make with a cache at any moment.
@@ -282,4 +287,91 @@ func TestMakeBase(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	complaint(t, run(t, caravel, "make", store, "--base="+path("none.caibx"), path("x.caibx"), path("image")), "none.caibx")
+}
+
+// TestMakeCacheOfMount makes the index of a mounted tree and then of another one, in the same
+// place, whose file has the same size and times: there nothing is remembered.
+func TestMakeCacheOfMount(t *testing.T) {
+	needFUSE(t)
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	old := time.Unix(1_000_000_000, 0)
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(path(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path(name+"/file"), bytes.Repeat([]byte(name), 300_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range []string{name + "/file", name} {
+			if err := os.Chtimes(path(node), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(t, caravel, "make", path(name+".caidx"), path(name))
+	}
+	for _, name := range []string{"a", "b"} {
+		m := start(t, caravel, "mount", path(name+".caidx"), path("mnt"))
+		unmountLater(t, path("mnt"))
+		m.expect("Mounted: ")
+		must(t, caravel, "make", "--cache="+path("cache"), path("x.caidx"), path("mnt"))
+		must(t, caravel, "make", path("plain.caidx"), path("mnt"))
+		m.ends(syscall.SIGTERM, soon)
+		holds(t, path("x.caidx"), read(t, path("plain.caidx")))
+	}
+}
+
+// TestMakeCacheRefuses has something else lie where the cache is to be.
+func TestMakeCacheRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, prepare, cache, want string }{
+		{"link", "mkdir away && ln -s ../away tree/.cacac", "-c", "is no directory"},
+		{"file", "touch tree/.cacac", "-c", "is no directory"},
+		{"the tree", "true", "--cache=tree", "is what is packed"},
+		{"the tree by a link", "ln -s tree link", "--cache=link/.", "is what is packed"},
+		{"a part of the tree", "mkdir -p tree/a/b && touch tree/a/b/kept", "--cache=tree/a/b", `holds "kept"`},
+	} {
+		dir := t.TempDir()
+		must(t, "sh", "-c", "cd "+dir+" && mkdir tree && echo x >tree/file && "+tt.prepare)
+		r := runWith(t, func(c *exec.Cmd) { c.Dir = dir }, caravel, "make", tt.cache, "x.caidx", "tree")
+		if _, err := os.Stat(filepath.Join(dir, "x.caidx")); err == nil {
+			t.Errorf("%s: there is an index", tt.name)
+		}
+		complaint(t, r, tt.want)
+	}
+	dir := t.TempDir()
+	must(t, "sh", "-c", "cd "+dir+" && mkdir tree && echo x >tree/file")
+	for range 2 { // and what is its own does no harm
+		must(t, caravel, "make", "--cache="+filepath.Join(dir, "tree/cache"), filepath.Join(dir, "x.caidx"), filepath.Join(dir, "tree"))
+	}
+	if files, err := filepath.Glob(filepath.Join(dir, "tree/cache/*")); err != nil || len(files) != 1 {
+		t.Errorf("the cache has %v, %v", files, err)
+	}
+	if r := run(t, caravel, "list", filepath.Join(dir, "x.caidx")); strings.Contains(r.stdout, "memo") {
+		t.Errorf("the cache is packed: %s", r.stdout)
+	}
+}
+
+// TestMakeFailsBesideAPipe has a store that takes nothing while the source is a pipe that is silent.
+func TestMakeFailsBesideAPipe(t *testing.T) {
+	o := serveDir(t, t.TempDir(), origin.Options{})
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(os.Mkdir(path("tree"), 0o755), syscall.Mkfifo(path("fifo"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	random(t, path("tree/file"), 3<<19)
+	must(t, caravel, "make", path("tree.catar"), path("tree"))
+	for _, tt := range []struct {
+		source string
+		args   []string
+	}{
+		{"tree/file", []string{"make", path("x.caibx")}},
+		{"tree.catar", []string{"make", path("x.caidx")}},
+		{"tree/file", []string{"prepare"}},
+	} {
+		w := start(t, "sh", "-c", `trap "" PIPE; exec 3>"$0/fifo"; cat "$0/$1" >&3; exec sleep 1000`, dir, tt.source)
+		r := run(t, caravel, append(tt.args, "--timeout=1s", "--store="+o.URL()+"/st.castr", path("fifo"))...)
+		complaint(t, r, "st.castr")
+		w.stop(syscall.SIGKILL)
+	}
 }

@@ -1,10 +1,11 @@
 // Package memo remembers of which files the chunks of a directory were made, so that
 // to make them again takes no look into files that are the same.
 //
-//	m := memo.Open(path, key, time.Now())
+//	m, why := memo.Open(path, memo.Key{Flags: flags, Params: params}, time.Now())
 //	r, err := walk.Open(ctx, dir, flags, walk.Options{Known: m.Known})
-//	made, err := image.Make(ctx, r, dst, image.MakeOptions{Parts: m.Parts(ctx, r, r.Payloads), State: m.State})
-//	err = m.Save(ctx, made.Index)
+//	opt := image.MakeOptions{Params: params, Flags: flags, Parts: m.Parts(ctx, r, r.Payloads, true), State: m.State}
+//	made, err := image.Make(ctx, nil, dst, opt)
+//	err = m.Save(ctx, path, made.Index)
 //
 // # What is remembered
 //
@@ -17,6 +18,12 @@
 //
 // A file that was written to within the last two seconds before a run began is in none of its
 // recipes: within one tick of the clock it might be written to again and show the same times.
+// A file is not remembered, either, where the time of its last change is none of a clock's: on
+// images (squashfs, EROFS, ISO 9660), FUSE, FAT, 9p, SMB and all else that is not known to have
+// such times. There another image with a file of the same size and time of modification looks the
+// same. Of an overlay those files are read whose time of change is that of modification, since it
+// may be made of such.
+//
 // Whoever sets the clock back, or writes through a mapping that lives on while the file is
 // made, can deceive this, as they can every other program that goes by times.
 //
@@ -90,7 +97,7 @@ type Memo struct {
 	since int64 // nanoseconds; files that were changed from here on are not remembered
 
 	rows     []row
-	anchors  map[uint64][]int
+	anchors  []int32        // rows that are known, sorted by their anchors
 	states   map[int][]byte // of the stream's digest, behind a row
 	files    []uint64       // sorted
 	newRows  []row
@@ -104,15 +111,10 @@ type Memo struct {
 // files' times are of.
 func Open(path string, key Key, now time.Time) (m *Memo, why error) {
 	m = &Memo{key: key, since: now.Add(-2 * time.Second).UnixNano(), newState: map[int][]byte{}}
-	f, err := os.Open(path)
+	b, err := readOwn(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return m, nil
 	}
-	if err != nil {
-		return m, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err == nil {
 		err = m.parse(b)
 	}
@@ -120,13 +122,46 @@ func Open(path string, key Key, now time.Time) (m *Memo, why error) {
 		m.rows, m.files, m.states = nil, nil, nil
 		return m, fmt.Errorf("memo: %s: %w", path, err)
 	}
-	m.anchors = make(map[uint64][]int, len(m.rows))
 	for i, r := range m.rows {
 		if r.recipe != (recipe{}) {
-			m.anchors[r.anchor] = append(m.anchors[r.anchor], i)
+			m.anchors = append(m.anchors, int32(i))
 		}
 	}
+	slices.SortStableFunc(m.anchors, func(a, b int32) int { return cmp.Compare(m.rows[a].anchor, m.rows[b].anchor) })
 	return m, nil
+}
+
+// readOwn reads a memo, which must be a file of the user's.
+func readOwn(path string) ([]byte, error) {
+	f, st, err := openOwn(path)
+	if err != nil {
+		return nil, cmp.Or(pathless(err), err)
+	}
+	defer f.Close()
+	if st.Size() > maxSize {
+		return nil, fmt.Errorf("%d bytes, above %d", st.Size(), maxSize)
+	}
+	b := make([]byte, st.Size())
+	_, err = io.ReadFull(f, b)
+	return b, err
+}
+
+// pathless is why a file cannot be opened, without its path; nil: that is not said.
+func pathless(err error) error {
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return nil
+}
+
+// from lists the rows that begin with an anchor, the first few of them.
+func (m *Memo) from(anchor uint64) []int32 {
+	at, _ := slices.BinarySearchFunc(m.anchors, anchor, func(row int32, a uint64) int { return cmp.Compare(m.rows[row].anchor, a) })
+	n := 0
+	for at+n < len(m.anchors) && n < tries && m.rows[m.anchors[at+n]].anchor == anchor {
+		n++
+	}
+	return m.anchors[at : at+n]
 }
 
 // Known reports whether a file may be one of those remembered; it is walk.Options.Known.
@@ -169,13 +204,14 @@ const (
 	magic    = "caravel memo 1\n"
 	keySize  = 32
 	rowSize  = 16 + 8 + 8 + 32
-	maxSize  = 1 << 30 // of an archive of 600 GB, or 30 million files
+	maxSize  = 128 << 20 // of an archive of 75 GB, or 4 million files
 	headSize = len(magic) + keySize + 3*8
 )
 
 var (
 	errDamaged = errors.New("damaged")
 	errOther   = errors.New("belongs to something else")
+	errNoFile  = errors.New("is no regular file")
 )
 
 func (m *Memo) appendTo(b []byte) []byte {

@@ -9,9 +9,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"caravel/catar/walk"
 	"caravel/chunker"
@@ -158,6 +161,9 @@ func (s *scene) edit(t *testing.T, rnd *rand.Rand) {
 		if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
 			err = os.WriteFile(name, b, 0o644)
 		}
+		if err == nil { // on an overlay, a file with one time only is not remembered
+			err = os.Chtimes(name, time.Time{}, time.Now().Add(-time.Minute))
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
@@ -215,6 +221,25 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+// TestLargest has known chunks wait for the digest where the next one takes all memory that
+// chunks may have.
+func TestLargest(t *testing.T) {
+	s := newScene(t, chunker.Params{Min: 64 << 10, Avg: 128 << 10, Max: 32 << 20})
+	b := make([]byte, 1_500_000)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	if err := os.WriteFile(filepath.Join(s.dir, "a"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "b"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(s.dir, "b"), 40<<20); err != nil {
+		t.Fatal(err)
+	}
+	s.check(t, true)
+	s.check(t, true)
+}
+
 // TestRacy checks that a file is read again whose last change was too near to the run.
 func TestRacy(t *testing.T) {
 	s := newScene(t, chunker.Params{Min: 1 << 10, Avg: 4 << 10, Max: 16 << 10})
@@ -239,6 +264,9 @@ func TestLie(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.dir, "file"), bytes.Repeat([]byte("x"), 100_000), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chtimes(filepath.Join(s.dir, "file"), time.Time{}, time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
 	_, m, err := s.remembered(t, true, false)
 	if err != nil {
 		t.Fatal(err)
@@ -253,6 +281,36 @@ func TestLie(t *testing.T) {
 	}
 	if _, _, err := s.remembered(t, true, false); !errors.Is(err, image.ErrStale) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOpenRefuses opens what is no memo of ours, without waiting for anything.
+func TestOpenRefuses(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	if err := os.WriteFile(path("file"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path("large"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Symlink("file", path("link")), unix.Mkfifo(path("fifo"), 0o600), os.Truncate(path("large"), 1<<28)); err != nil {
+		t.Fatal(err)
+	}
+	wants := map[string]string{"file": "damaged", "link": "symbolic", "fifo": "no regular file", "large": "above", ".": "no regular file"}
+	if os.Geteuid() == 0 {
+		if err := os.WriteFile(path("other"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(path("other"), 1234, 1234); err != nil {
+			t.Fatal(err)
+		}
+		wants["other"] = "another user"
+	}
+	for name, want := range wants {
+		if _, err := memo.Open(path(name), memo.Key{Params: chunker.DefaultParams()}, time.Now()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -100,16 +100,15 @@ const tries = 4
 // find finds the row by whose recipe the stream goes on, where n bytes are to be seen: the next
 // one, or unless only that will do one with the anchor; -1: there is none.
 func (m *Memo) find(s *stream, next int, anchor uint64, n int, ordered bool) (int, recipe) {
-	var candidates []int
-	if !ordered {
-		candidates = m.anchors[anchor]
-		candidates = candidates[:min(len(candidates), tries)]
-	}
+	var candidates []int32
 	if next < len(m.rows) && m.rows[next].anchor == anchor {
-		candidates = append([]int{next}, candidates...)
+		candidates = append(candidates, int32(next))
 	}
-	for _, at := range candidates {
-		r := m.rows[at]
+	if !ordered {
+		candidates = append(candidates, m.from(anchor)...)
+	}
+	for _, row := range candidates {
+		at, r := int(row), m.rows[row]
 		if r.recipe == (recipe{}) || r.size > n {
 			continue
 		}

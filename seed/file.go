@@ -57,7 +57,11 @@ func (f *file) use(off, _ int64, use func(*os.File, int64) error) error { return
 const leads = 4
 
 func (f *file) scan(ctx context.Context, s *scan, known extents.List) error {
-	return s.runJobs(ctx, f.File, f.data, jobs(f.data, known, f.size, int64(leads*s.max)))
+	data, size := f.data, f.size
+	if most := s.set.opt.Most; most > 0 && most < size {
+		data, size = data.Minus(extents.List{{Start: most, End: size}}), most
+	}
+	return s.runJobs(ctx, f.File, data, jobs(data, known, size, int64(leads*s.max)))
 }
 
 func (f *file) Close() error {

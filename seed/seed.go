@@ -55,6 +55,7 @@ import (
 // Options tunes a Set. The zero value is a good choice.
 type Options struct {
 	Workers int          // that cut and digest; 0: one a core
+	Most    int64        // bytes of one seed that are cut, from its beginning; 0: all
 	Reread  bool         // what an index beside a seed says is found out anew
 	Log     *slog.Logger // what is wrong with a seed, a warning each; nil: discard
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"os"
 
 	"caravel/catar/walk"
@@ -49,7 +50,11 @@ func (t *tree) scan(ctx context.Context, s *scan, _ extents.List) error {
 	}
 	t.spool = spool
 	off, part := int64(0), 0
-	return s.scanStream(ctx, r, func(b []byte) error {
+	var archive io.Reader = r
+	if s.set.opt.Most > 0 {
+		archive = io.LimitReader(r, s.set.opt.Most)
+	}
+	return s.scanStream(ctx, archive, func(b []byte) error {
 		var err error
 		part, err = t.keep(b, off, part)
 		off += int64(len(b))

@@ -16,11 +16,15 @@ import (
 // equal ones there need be one. It remembers so many that its memory stays within some 50 MB;
 // behind them no more are linked but to these.
 type links struct {
-	mu    sync.Mutex // guards known
+	mu    sync.Mutex // guards what follows
 	known map[[16]byte]linkable
+	paths int // bytes of theirs
 }
 
-const maxLinks = 1 << 18
+const (
+	maxLinks     = 1 << 18
+	maxLinkPaths = 32 << 20
+)
 
 // A linkable is a file of the target.
 type linkable struct {
@@ -63,12 +67,14 @@ func (r *run) rememberFile(j *job, fd int) {
 	if unix.Fstat(fd, &st) != nil {
 		return
 	}
+	path := j.in.path(j.name)
 	r.links.mu.Lock()
 	defer r.links.mu.Unlock()
-	if _, ok := r.links.known[j.key()]; ok || len(r.links.known) >= maxLinks {
+	if _, ok := r.links.known[j.key()]; ok || len(r.links.known) >= maxLinks || r.links.paths+len(path) > maxLinkPaths {
 		return
 	}
-	r.links.known[j.key()] = linkable{j.in.path(j.name), uint64(st.Dev), st.Ino}
+	r.links.known[j.key()] = linkable{path, uint64(st.Dev), st.Ino}
+	r.links.paths += len(path)
 }
 
 // link gives j's name to an equal file, if there is one and the file system does that.

@@ -46,9 +46,6 @@ func Plan(dir string, have feature.Flags, nodes iter.Seq2[Planned, error], opt O
 		if err != nil {
 			return err
 		}
-		if !r.wanted(&n.Entry) {
-			continue
-		}
 		what := Create
 		switch {
 		case n.Path == "" && there:
@@ -61,6 +58,9 @@ func Plan(dir string, have feature.Flags, nodes iter.Seq2[Planned, error], opt O
 			if ok {
 				what = r.action(in, name, &n.Entry)
 			}
+		}
+		if !r.wanted(&n.Entry) { // what is there in its place stays
+			continue
 		}
 		tell(n.Path, what)
 	}

@@ -59,14 +59,16 @@ func (s *sharing) clone(from int, by int64, e extent) {
 		})
 	})
 	switch err {
-	case nil:
-		s.done = append(s.done, e)
+	case unix.EXDEV:
+		return
 	case unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS:
 		s.r.noShare.Store(true)
 		s.over = true
+		return
 	case unix.ENOSPC, unix.EDQUOT: // whoever writes will say so
 		s.over = true
 	}
+	s.done = append(s.done, e) // if there was an error, perhaps a part of it: it is compared
 }
 
 // blocksOf are the whole blocks of the size bytes at start of a file that are the whole blocks

@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/catar/inode"
 )
 
 // A Payload is where the bytes of a file lie in the stream.
@@ -73,7 +75,7 @@ func (p *Payload) same(fd int) error {
 	if err := check(fd, unix.S_IFREG, &st); err != nil {
 		return err
 	}
-	if fileOf(&st) != p.File {
+	if fileOf(&st, inode.OwnCtime) != p.File { // of those that have none, there is none to be the same as
 		return errChanged
 	}
 	return nil
@@ -93,13 +95,18 @@ func (d *dir) reopen() (int, error) {
 	return open(up, d.name, unix.S_IFDIR)
 }
 
-func fileOf(st *unix.Statx_t) File {
-	return File{
+// fileOf is the state of a file on a file system whose times of change are worth c.
+func fileOf(st *unix.Statx_t, c inode.Ctime) File {
+	f := File{
 		Inode: inodeOf(st),
 		Size:  int64(st.Size),
 		Mtime: nanoseconds(st.Mtime),
 		Ctime: nanoseconds(st.Ctime),
 	}
+	if c == inode.NoCtime || c == inode.SomeCtime && f.Ctime == f.Mtime {
+		f.Ctime = NoCtime
+	}
+	return f
 }
 
 func nanoseconds(t unix.StatxTimestamp) int64 { return t.Sec*1e9 + int64(t.Nsec) }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"caravel/catar"
+	"caravel/catar/inode"
 )
 
 // A dir is an open directory. It is open as long as somebody holds it: the
@@ -20,6 +21,7 @@ type dir struct {
 	holders atomic.Int32
 	depth   int  // nodes from the root to here, both counted
 	virtual bool // what is in there is not packed
+	ctime   inode.Ctime
 	st      unix.Statx_t
 }
 
@@ -74,6 +76,7 @@ type node struct {
 	out   bool         // it turned out to be left out
 	entry *catar.Entry // of all but closed
 	known bool         // of a file: its bytes are not read
+	ctime inode.Ctime  // of a file, if Reader.known is not nil
 	data  []byte       // of a file up to smallFile
 	fd    int          // of a larger one; else -1
 	st    unix.Statx_t

@@ -113,6 +113,9 @@ func openRoot(name string) (*dir, error) {
 	if err = statx(fd, &d.st); err == nil {
 		d.virtual, err = virtual(fd, &d.st, nil)
 	}
+	if err == nil {
+		d.ctime, err = ctimeOf(fd, &d.st, nil)
+	}
 	if err != nil {
 		d.release()
 		return nil, err
@@ -231,7 +234,7 @@ func (r *Reader) begin(n *node) error {
 			r.told(n.in.below(n.name), r.enc.Offset(), n.entry.Size)
 		}
 		if r.known != nil && n.entry.Size > 0 {
-			r.new = append(r.new, Payload{Off: r.enc.Offset(), File: fileOf(&n.st), Unread: n.known, in: n.in, name: n.name})
+			r.new = append(r.new, Payload{Off: r.enc.Offset(), File: fileOf(&n.st, n.ctime), Unread: n.known, in: n.in, name: n.name})
 		}
 	}
 	return nil

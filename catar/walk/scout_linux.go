@@ -147,7 +147,9 @@ func (s *scout) examine(d *dir) (out bool, err error) {
 	if out, err = s.leftOut(d.fd, &d.st, &d.up.st); out || err != nil {
 		return out, err
 	}
-	d.virtual, err = virtual(d.fd, &d.st, d.up)
+	if d.virtual, err = virtual(d.fd, &d.st, d.up); err == nil {
+		d.ctime, err = ctimeOf(d.fd, &d.st, d.up)
+	}
 	return false, err
 }
 
@@ -180,6 +182,15 @@ func virtual(fd int, st *unix.Statx_t, up *dir) (bool, error) {
 	}
 	v, err := inode.Virtual(fd)
 	return v, tell(err)
+}
+
+// ctimeOf is what the times of change are worth of fd in the directory up; nil for the root.
+func ctimeOf(fd int, st *unix.Statx_t, up *dir) (inode.Ctime, error) {
+	if up != nil && sameDevice(st, &up.st) {
+		return up.ctime, nil
+	}
+	c, err := inode.CtimeOf(fd)
+	return c, tell(err)
 }
 
 // rules reads the rules that d has itself.

@@ -58,6 +58,7 @@ package walk
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"sync/atomic"
 )
 
@@ -83,6 +84,11 @@ type File struct {
 	Size         int64
 	Mtime, Ctime int64 // nanoseconds since 1970
 }
+
+// NoCtime is the Ctime of a file whose file system has no such time of its own: that of
+// modification, which anybody sets, stands in its place on images like squashfs, on FUSE, FAT and
+// network's disks. Nothing tells its states apart, so it is never known.
+const NoCtime = math.MaxInt64
 
 // An Inode names a node of the file system, as stat(2) does.
 type Inode struct {

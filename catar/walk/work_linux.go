@@ -129,8 +129,14 @@ func (r *Reader) read(b *batch, n *node) (err error) {
 	if empty {
 		n.entry.Size = 0
 	}
-	if n.known = r.known != nil && n.entry.Size > 0 && r.known(fileOf(&n.st)); n.known {
-		return nil
+	if r.known != nil && n.entry.Size > 0 {
+		if n.ctime, err = ctimeOf(n.fd, &n.st, n.in); err != nil {
+			return err
+		}
+		f := fileOf(&n.st, n.ctime)
+		if n.known = f.Ctime != NoCtime && r.known(f); n.known {
+			return nil
+		}
 	}
 	return n.readAhead(b)
 }

@@ -56,8 +56,9 @@ func (e *extraction) seededTree(ctx context.Context, from *lazyOpener, img *open
 // chunks, else these are read sooner than it. What it loses while it is written to is fetched,
 // which is no reason to warn anybody.
 func (e *extraction) oldTree(img *openedImage) *seed.Set {
-	s := seed.New(img.Index, seed.Options{})
-	if !e.seeds.output || !img.remote {
+	// A target that has much more than the tree, a home directory, is not read to its end.
+	s := seed.New(img.Index, seed.Options{Most: 2*img.Index.Size() + 64<<20})
+	if !e.seeds.output || !img.remote || e.dryRun {
 		return s
 	}
 	at := e.out

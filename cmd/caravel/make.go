@@ -71,11 +71,14 @@ cannot be shared among cores, and also has every zero of a hole hashed.
 With --cache a file whose inode, size and times are the same as when the last image of the
 directory was made is not read, if the chunks that it is in are the same and in the store. For
 the digest, all that follows the first change is read. What was changed in the last
-two seconds before make is read the next time, too.
+two seconds before make is read the next time, too; on file systems that have no time of
+change of their own (squashfs, FUSE, FAT, SMB and the like) all is.
 
-With --base a store behind a network is asked only for what is new: each question is a
-round trip. Of the base some chunks are asked for; if one is missing, all are. It must
-not be pruned meanwhile.
+With --base the work does not wait for a store behind a network to say that it has the
+chunks of a former image: it is asked for them beside that, 128 at one time, while each
+other chunk takes a round trip. Some are asked for first; if one of these is missing, the
+base does not count. If one is missing that the image needs, nothing is made: leave out
+--base then.
 
 IMAGE and STORE may be URLs: of a web server that takes files (PUT), a bucket (s3, gs),
 an SFTP or FTP server, a registry (oci+https), or a place behind an ssh (host:path). The
@@ -105,7 +108,7 @@ What make itself writes below the directory, its store too, is left out.
 			newSwitch("no-tree", "write no sidecar beside the index of a tree", &opt.noTree),
 			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
 			newSwitch("no-digest", "do not find out the digest of the whole, which is several times as fast where the chunks are there", &opt.noDigest),
-			newList("base", "do not ask the store for the chunks of `INDEX`, a path or URL, of an image that is in there; may be repeated", &opt.bases),
+			newList("base", "do not wait for the store to say that it has the chunks of `INDEX`, a path or URL, of an image that is in there; may be repeated", &opt.bases),
 			&cli.StringFlag{Name: "cache", Usage: "remember in `DIR` of which files a .caidx was made, and do not read again what is unchanged", Destination: &opt.cache},
 			newSwitch("cache-auto", "have the cache in FROM/.cacac, which is not packed", &opt.cacheAuto, "c"),
 			whatFlag(&opt.what, archiveKind, archiveIndex, blobIndex),
@@ -156,6 +159,7 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 	}
 	st, err := os.Stat(in)
 	isFolder := err == nil && st.IsDir()
+	cached := in != "" && o.cachePlace(in) != ""
 	switch {
 	case in == "":
 		return "", "", usagef("name what to make the image of: a directory, a file, or - for standard input")
@@ -175,7 +179,9 @@ func (o makeOptions) kindOf(out, in string, absent, fed bool) (kind, string, err
 		return "", "", usagef("--platform is for containers' images, which begin with oci:")
 	case o.fsSize && k != blobIndex:
 		return "", "", usagef("--fs-size is for disk images")
-	case o.cachePlace(in) != "" && (k != archiveIndex || !isFolder):
+	case cached && k == archiveIndex && err != nil && in != "-" && containerRef(in) == "" && pathOf(in) != "":
+		return "", "", err
+	case cached && (k != archiveIndex || !isFolder):
 		return "", "", usagef("--cache is for a .caidx that is made of a directory")
 	case len(o.stores) > 1:
 		return "", "", usagef("want one --store to put chunks into, not %d", len(o.stores))

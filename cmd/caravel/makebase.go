@@ -11,7 +11,7 @@ import (
 	"caravel/store"
 )
 
-// base is the chunks that the store need not be asked for, because former images are in
+// base is the chunks for whose sake no work waits for the store, because former images are in
 // there; nil if it does not look so.
 func (m *maker) base(ctx context.Context, dst store.Store, f feature.Flags) (image.Base, error) {
 	if len(m.bases) == 0 || dst == nil || m.checkExisting {

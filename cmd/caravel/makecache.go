@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"caravel/catar/walk"
@@ -58,13 +59,13 @@ func (m *maker) fromFolderAgain(ctx context.Context, p *packing, dir string, mod
 // openRecall reads what an earlier run has remembered in the folder dir, which is made if it is
 // not there, and left out of what is packed.
 func (m *maker) openRecall(p *packing, dir string) (*recall, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
-	}
+	var st fs.FileInfo
+	var err error
 	if m.cache == "" {
-		hideFromMakers(dir)
+		st, err = ownFolder(dir)
+	} else {
+		st, err = m.namedFolder(dir)
 	}
-	st, err := os.Stat(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +85,76 @@ func (m *maker) openRecall(p *packing, dir string) (*recall, error) {
 	}
 	p.opt.Known = r.Known
 	return r, nil
+}
+
+// ownFolder makes the folder in the tree, if it is not there: others may have put something in its
+// place.
+func ownFolder(dir string) (fs.FileInfo, error) {
+	if err := os.Mkdir(dir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	st, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case !st.IsDir():
+		return nil, fmt.Errorf("%s: is no directory", dir)
+	case !ownedByUs(st):
+		return nil, fmt.Errorf("%s: belongs to another user; --cache names another folder", dir)
+	}
+	hideFromMakers(dir)
+	return st, nil
+}
+
+// namedFolder makes the folder of --cache, if it is not there. All that is in it is left out of
+// what is packed, so in the tree it may hold nothing of others.
+func (m *maker) namedFolder(dir string) (fs.FileInfo, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	st, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	in, err := os.Stat(m.in)
+	if err != nil {
+		return nil, err
+	}
+	if os.SameFile(st, in) {
+		return nil, fmt.Errorf("%s: is what is packed; name a folder in it, or elsewhere", dir)
+	}
+	if within, err := liesWithin(dir, in); err != nil || !within || filepath.Base(dir) == autoCache {
+		return st, err
+	}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !cacheFile(e.Name()) {
+			return nil, fmt.Errorf("%s: lies in what is packed, and holds %q, which would be left out", dir, e.Name())
+		}
+	}
+	return st, err
+}
+
+// liesWithin reports whether a folder lies somewhere in the directory in.
+func liesWithin(dir string, in fs.FileInfo) (bool, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	for err == nil && filepath.Dir(dir) != dir {
+		dir = filepath.Dir(dir)
+		var up fs.FileInfo
+		if up, err = os.Stat(dir); err == nil && os.SameFile(up, in) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// cacheFile reports whether a name is one that a cache has, or what a killed run leaves of one.
+func cacheFile(name string) bool {
+	clock, _ := filepath.Match("clock-*.tmp", name)
+	return clock || strings.HasSuffix(name, ".memo") || strings.HasPrefix(name, ".#")
 }
 
 // options are how Make makes use of it; r is the stream of the directory.
@@ -118,8 +189,10 @@ func clockOf(dir string) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	defer os.Remove(f.Name())
 	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil { // now, so that a kill leaves nothing
+		return time.Time{}, err
+	}
 	st, err := f.Stat()
 	if now := time.Now(); err != nil || now.Before(st.ModTime()) {
 		return now, err

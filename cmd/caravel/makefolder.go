@@ -152,7 +152,12 @@ func (p *packing) Read(b []byte) (int, error) {
 }
 
 // payloads are where the files lie in what was read.
-func (p *packing) payloads() []walk.Payload { return p.walk.Payloads() }
+func (p *packing) payloads() []walk.Payload {
+	if p.walk == nil { // it could not be opened
+		return nil
+	}
+	return p.walk.Payloads()
+}
 
 // restart ends the walk; the next read begins a new one.
 func (p *packing) restart() {

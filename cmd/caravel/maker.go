@@ -30,6 +30,7 @@ type maker struct {
 	treeSaid bool         // whether there is to be a sidecar
 	where    open.Options // for all that is read and written
 	logger   *slog.Logger
+	stop     func() // ends a read of the source that waits; nil: none does
 	shown    *progress.Progress
 }
 
@@ -89,6 +90,7 @@ func (m *maker) fromBlob(ctx context.Context) (result, error) {
 		return result{}, err
 	}
 	defer src.Close()
+	m.stop = func() { src.Close() }
 	m.shown.Total(max(src.Size, 0))
 	if src.Cut != "" {
 		m.logger.Info("the source ends at its file system", "source", m.in, "fs", src.Cut, "size", src.Size)
@@ -130,6 +132,7 @@ func (m *maker) chunks(ctx context.Context, r io.Reader, f feature.Flags, mode f
 		NoDigest:      m.noDigest,
 		Base:          base,
 		Progress:      m.shown.Counter(),
+		Interrupt:     m.stop,
 	}
 	known.options(ctx, &opt, r)
 	made, err := image.Make(ctx, r, dst, opt)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -49,7 +50,8 @@ func (m *maker) fromStream(ctx context.Context) (result, error) {
 		return result{}, err
 	}
 	defer file.Close()
-	stop := context.AfterFunc(ctx, func() { file.Close() }) // ends a read that waits for a pipe
+	m.stop = func() { file.Close() } // ends a read that waits for a pipe
+	stop := context.AfterFunc(ctx, m.stop)
 	defer stop()
 	r, err := tarball.Unpack(file)
 	if err != nil {
@@ -88,7 +90,7 @@ func (m *maker) fromArchive(ctx context.Context, r io.Reader, mode fs.FileMode) 
 	}
 	defer c.Close()
 	made, err := m.chunks(ctx, c, c.Flags, mode, nil)
-	if bad := c.Err(); bad != nil {
+	if bad := c.Err(); bad != nil && (err == nil || errors.Is(err, bad)) {
 		err = within(m.in, bad) // as it was, without those through whose hands it went
 	}
 	return made, err

@@ -120,6 +120,7 @@ func (o prepareOptions) prepare(ctx context.Context, std streams, in string, sho
 	defer src.Close()
 	shown.Total(max(src.Size, 0))
 	return image.Prepare(ctx, src, dst, image.MakeOptions{
+		Interrupt:     func() { src.Close() },
 		Params:        o.params,
 		Digest:        o.digest,
 		Workers:       o.workers,
