@@ -103,6 +103,9 @@ func (img *Image) keepInFile(ctx context.Context, f *File, row int, c index.Chun
 			return 0, f.write(row, plain)
 		}
 	}
+	if f.has(row) { // what waited to be written has been, since it was looked for
+		return 0, nil
+	}
 	got, plain, err = img.get(ctx, c, class)
 	if err != nil {
 		return 0, err
