@@ -78,10 +78,8 @@ func TestMember(t *testing.T) {
 		{"of bsdtar, which has the names in the other kind of record as they are", file(map[string]string{
 			"SCHILY.xattr.user.a%3D": "1", "LIBARCHIVE.xattr.user.a%253D": base64.RawStdEncoding.EncodeToString([]byte("1"))}),
 			regular(func(e *catar.Entry) { e.XAttrs = []catar.XAttr{{Name: "user.a%3D", Value: []byte("1")}} })},
-		{"some only in the other kind of record", file(map[string]string{"SCHILY.xattr.user.b%3D": "2", "LIBARCHIVE.xattr.user.a": "MQ"}),
-			regular(func(e *catar.Entry) {
-				e.XAttrs = []catar.XAttr{{Name: "user.a", Value: []byte("1")}, {Name: "user.b=", Value: []byte("2")}}
-			})},
+		{"bsdtar's other record of a name with a = in it", file(map[string]string{"SCHILY.xattr.user.b": "=2", "LIBARCHIVE.xattr.user.a": "MQ"}),
+			regular(func(e *catar.Entry) { e.XAttrs = []catar.XAttr{{Name: "user.a", Value: []byte("1")}} })},
 		{"one that can be read in the other kind only", file(map[string]string{"SCHILY.xattr.user.a": "1", "LIBARCHIVE.xattr.user.a": "!"}),
 			regular(func(e *catar.Entry) { e.XAttrs = []catar.XAttr{{Name: "user.a", Value: []byte("1")}} })},
 		{"a name with a NUL", file(map[string]string{"LIBARCHIVE.xattr.user.a%00b": "MQ"}), lost(`attribute "user.a\x00b"`)},

@@ -43,6 +43,7 @@ var unsaid = []string{
 // records takes from a member's records what an archive keeps.
 func (m *Member) records(records map[string]string, ids *inode.IDs) {
 	attrs, texts := map[string]string{}, map[string]string{}
+	libarchive := false
 	unread := map[string]string{}                           // attributes of bsdtar, by their names as far as these can be read
 	for _, key := range slices.Sorted(maps.Keys(records)) { // LIBARCHIVE before SCHILY
 		value := records[key]
@@ -50,20 +51,19 @@ func (m *Member) records(records map[string]string, ids *inode.IDs) {
 		coded, isLibarchive := strings.CutPrefix(key, libarchiveXAttr)
 		switch {
 		case isLibarchive:
+			libarchive = true
 			name, plain, err := decodeLibarchive(coded, value)
 			if err != nil {
 				unread[name] = coded
 				continue
 			}
 			attrs[name] = plain
+		case isSchily && libarchive: // where a name has a = in it, this is another one's
+			if _, both := unread[name]; both {
+				attrs[name] = value
+			}
 		case isSchily:
-			if _, both := attrs[name]; both { // then the name is not coded in this one
-				continue
-			}
-			if _, both := unread[name]; !both {
-				name = decodeGNU.Replace(name)
-			}
-			attrs[name] = value
+			attrs[decodeGNU.Replace(name)] = value
 		case key == aclAccess, key == aclDefault, key == fileFlags, key == gnuSELinux:
 			texts[key] = value
 		case slices.Contains(unsaid, key), strings.HasPrefix(key, "GNU.sparse."):

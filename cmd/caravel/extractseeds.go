@@ -58,7 +58,7 @@ func (e *extraction) seededTree(ctx context.Context, from *lazyOpener, img *open
 func (e *extraction) oldTree(img *openedImage) *seed.Set {
 	// A target that has much more than the tree, a home directory, is not read to its end.
 	s := seed.New(img.Index, seed.Options{Most: 2*img.Index.Size() + 64<<20})
-	if !e.seeds.output || !img.remote || e.dryRun {
+	if !e.seeds.output || !img.remote {
 		return s
 	}
 	at := e.out
