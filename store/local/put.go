@@ -55,6 +55,17 @@ func (s *source) copyTo(w io.Writer) error {
 	return s.ctx.Err()
 }
 
+// sync waits until f is on disk, if that is wanted. That takes so long that who was told to
+// end together with what he read from, by a key for both, knows it by then.
+func (s *source) sync(wanted bool, f func() error) error {
+	if wanted {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return s.ctx.Err()
+}
+
 // putTemp makes the object under a temporary name and renames it.
 func (d *Dir) putTemp(path string, src *source) error {
 	mode := d.opt.Mode
@@ -70,8 +81,8 @@ func (d *Dir) putTemp(path string, src *source) error {
 		return err
 	}
 	err = src.copyTo(f)
-	if err == nil && d.opt.Sync {
-		err = f.Sync()
+	if err == nil {
+		err = src.sync(d.opt.Sync, f.Sync)
 	}
 	if err2 := f.Close(); err == nil {
 		err = err2

@@ -53,10 +53,8 @@ func (d *Dir) put(path string, src *source) error {
 	if err := src.copyTo(f); err != nil {
 		return err
 	}
-	if d.opt.Sync {
-		if err := unix.Fsync(f.fd); err != nil {
-			return err
-		}
+	if err := src.sync(d.opt.Sync, func() error { return unix.Fsync(f.fd) }); err != nil {
+		return err
 	}
 	if err := d.link(f, path); err != nil {
 		return err
