@@ -35,7 +35,7 @@ func (t *tree) ReadAt(p []byte, off int64) (int, error) {
 // scan makes the archive. The chunks are found while it grows, but nobody reads before it is
 // over.
 func (t *tree) scan(ctx context.Context, s *scan, _ extents.List) error {
-	r, err := walk.Open(ctx, t.path, s.set.x.Flags, walk.Options{Log: s.set.opt.Log, Payload: t.append})
+	r, err := walk.Open(ctx, t.path, s.set.x.Flags, walk.Options{Log: s.set.opt.Log, Known: func(walk.File) bool { return false }})
 	if err != nil {
 		return err
 	}
@@ -55,6 +55,9 @@ func (t *tree) scan(ctx context.Context, s *scan, _ extents.List) error {
 		archive = io.LimitReader(r, s.set.opt.Most)
 	}
 	return s.scanStream(ctx, archive, func(b []byte) error {
+		for _, p := range r.Payloads() {
+			t.append(p.Path(), p.Off, p.Size)
+		}
 		var err error
 		part, err = t.keep(b, off, part)
 		off += int64(len(b))

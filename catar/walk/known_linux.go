@@ -28,6 +28,9 @@ func (r *Reader) Payloads() []Payload {
 	return p
 }
 
+// Path is that of the file, from the root on.
+func (p *Payload) Path() string { return p.in.below(p.name) }
+
 // ReadAt reads bytes of the file, which must be in the state in which it was found, before
 // and after that. It may be called from many goroutines, as long as the Reader is not closed.
 func (p *Payload) ReadAt(b []byte, off int64) (int, error) {

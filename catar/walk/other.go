@@ -41,6 +41,9 @@ type Payload struct {
 	Unread bool
 }
 
+// Path is none.
+func (p *Payload) Path() string { return "" }
+
 // ReadAt takes Linux.
 func (p *Payload) ReadAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 

@@ -30,7 +30,6 @@ type Reader struct {
 	flags    feature.Flags
 	leaveOut map[Inode]bool
 	log      *slog.Logger
-	told     func(path string, off, size int64) // nil: nobody wants to know
 	inodes   *inode.Reader
 	known    func(File) bool // nil: none is
 	root     *dir            // if known is not nil; held
@@ -78,7 +77,6 @@ func newReader(ctx context.Context, f feature.Flags, opt Options) (r *Reader, er
 		flags:    f,
 		leaveOut: make(map[Inode]bool, len(opt.LeaveOut)),
 		log:      opt.Log,
-		told:     opt.Payload,
 		known:    opt.Known,
 		inodes:   inode.NewReader(f),
 		free:     make(chan *batch, batches),
@@ -230,9 +228,6 @@ func (r *Reader) begin(n *node) error {
 	r.count.entries.Add(1)
 	if n.place == leaf && n.typ == unix.S_IFREG {
 		r.file = payload{node: n, size: n.entry.Size, sparse: n.st.Blocks*512 < n.st.Size}
-		if r.told != nil && n.entry.Size > 0 {
-			r.told(n.in.below(n.name), r.enc.Offset(), n.entry.Size)
-		}
 		if r.known != nil && n.entry.Size > 0 {
 			r.new = append(r.new, Payload{Off: r.enc.Offset(), File: fileOf(&n.st, n.ctime), Unread: n.known, in: n.in, name: n.name})
 		}

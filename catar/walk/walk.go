@@ -67,10 +67,6 @@ type Options struct {
 	LeaveOut []Inode      // nodes that are not packed: the archive itself, its store
 	Log      *slog.Logger // what vanished or changed meanwhile, a warning each; nil: discard
 
-	// Payload, if set, is told of each regular file that is not empty where in the archive
-	// its bytes are, before the first of them is given out. path is relative to the root.
-	Payload func(path string, off, size int64)
-
 	// Known says of a file that its bytes need not be read: zeros are given in their
 	// place. It is asked from many goroutines. With a Known, Reader.Payloads says where in
 	// the stream which file lies; nil: all are read.
