@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +20,7 @@ func InFile(r io.ReaderAt, name string, x *index.Index) store.Store {
 		s.rows[i] = int32(i)
 	}
 	slices.SortFunc(s.rows, func(a, b int32) int {
-		left, right := x.Chunk(int(a)).ID, x.Chunk(int(b)).ID
-		return bytes.Compare(left[:], right[:])
+		return compareIDs(*x.ID(int(a)), *x.ID(int(b)))
 	})
 	return s
 }
@@ -37,8 +35,7 @@ type inFile struct {
 // row is where a chunk lies.
 func (s *inFile) row(want store.Want) (index.Chunk, bool) {
 	i, ok := slices.BinarySearchFunc(s.rows, want.ID, func(row int32, id chunker.ID) int {
-		has := s.x.Chunk(int(row)).ID
-		return bytes.Compare(has[:], id[:])
+		return compareIDs(*s.x.ID(int(row)), id)
 	})
 	if !ok {
 		return index.Chunk{}, false

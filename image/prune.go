@@ -18,7 +18,8 @@ import (
 	"caravel/store"
 )
 
-// Roots are the chunks of all images that use a store.
+// Roots are the chunks of some images: of all that use a store, of those that others are made
+// after.
 type Roots struct {
 	ids    []chunker.ID
 	sorted int // of ids, in order and each once; those behind are as they came
@@ -35,6 +36,9 @@ func (r *Roots) Add(x *index.Index) {
 }
 
 func (r *Roots) sort() {
+	if r.sorted == len(r.ids) {
+		return
+	}
 	slices.SortFunc(r.ids, compareIDs)
 	r.ids = slices.Compact(r.ids)
 	r.sorted = len(r.ids)

@@ -6,18 +6,17 @@ import (
 	"caravel/catalog"
 	"caravel/feature"
 	"caravel/image"
-	"caravel/index"
 	"caravel/internal/redact"
 	"caravel/store"
 )
 
 // base is the chunks for whose sake no work waits for the store, because former images are in
 // there; nil if it does not look so.
-func (m *maker) base(ctx context.Context, dst store.Store, f feature.Flags) (image.Base, error) {
+func (m *maker) base(ctx context.Context, dst store.Store, f feature.Flags) (*image.Roots, error) {
 	if len(m.bases) == 0 || dst == nil || m.checkExisting {
 		return nil, nil
 	}
-	var images []*index.Index
+	b := &image.Roots{}
 	for _, location := range m.bases {
 		img, err := catalog.Open(ctx, location, catalog.Options{Open: m.where, Log: m.logger})
 		if err != nil {
@@ -26,9 +25,8 @@ func (m *maker) base(ctx context.Context, dst store.Store, f feature.Flags) (ima
 		if err := img.Close(); err != nil {
 			return nil, err
 		}
-		images = append(images, img.Index)
+		b.Add(img.Index)
 	}
-	b := image.NewBase(images...)
 	id, missing, err := b.Missing(ctx, dst, f.Digest())
 	if err != nil {
 		return nil, err
