@@ -4,6 +4,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"caravel/internal/extents"
 )
 
 // smallHole is up to how long a hole is read like anything else: it would cost more to pass.
@@ -40,7 +42,7 @@ func (h *holes) next() (int64, error) {
 	if h.file == nil || h.at < h.bytes || h.at >= h.end {
 		return 0, nil
 	}
-	data, err := seekData(h.file, h.at)
+	data, err := extents.NextData(h.file, h.at)
 	if err != nil { // it need not know
 		h.file = nil
 		return 0, nil
@@ -52,7 +54,7 @@ func (h *holes) next() (int64, error) {
 	}
 	h.bytes = data
 	if data < h.end {
-		if h.bytes, err = seekHole(h.file, data); err != nil || h.bytes > h.end {
+		if h.bytes, err = extents.NextHole(h.file, data); err != nil || h.bytes > h.end {
 			h.bytes = h.end
 		}
 	}

@@ -2,15 +2,7 @@
 
 package image
 
-import (
-	"errors"
-	"io/fs"
-	"os"
-)
+import "io/fs"
 
 // isSparse knows of no holes here.
 func isSparse(fs.FileInfo) bool { return false }
-
-func seekData(*os.File, int64) (int64, error) { return 0, errors.ErrUnsupported }
-
-func seekHole(*os.File, int64) (int64, error) { return 0, errors.ErrUnsupported }

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"caravel/internal/extents"
 )
 
 // nextHole finds the first hole that ends behind off, and io.EOF if there is none.
@@ -19,10 +21,6 @@ func nextHole(f *os.File, off int64) (start, stop int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	stop, err = f.Seek(start, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		// Up to where the file ends now: if it has become shorter, there are no zeros behind.
-		stop, err = f.Seek(0, io.SeekEnd)
-	}
+	stop, err = extents.NextData(f, start)
 	return start, stop, err
 }

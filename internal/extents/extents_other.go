@@ -2,7 +2,10 @@
 
 package extents
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
 // Of lists the parts of the first size bytes of f that are no holes: here, all of them.
 func Of(_ *os.File, size int64) (List, error) {
@@ -11,3 +14,9 @@ func Of(_ *os.File, size int64) (List, error) {
 	}
 	return List{{0, size}}, nil
 }
+
+// NextData is not known here.
+func NextData(*os.File, int64) (int64, error) { return 0, errors.ErrUnsupported }
+
+// NextHole is not known here.
+func NextHole(*os.File, int64) (int64, error) { return 0, errors.ErrUnsupported }

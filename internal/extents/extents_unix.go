@@ -35,3 +35,16 @@ func Of(f *os.File, size int64) (List, error) {
 	_, err := f.Seek(0, io.SeekStart)
 	return list, err
 }
+
+// NextData is where bytes come in f, from off on: at its end, if there are none.
+func NextData(f *os.File, off int64) (int64, error) {
+	at, err := f.Seek(off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		// If the file has become shorter, there are no zeros behind.
+		return f.Seek(0, io.SeekEnd)
+	}
+	return at, err
+}
+
+// NextHole is where the bytes end that are at off in f.
+func NextHole(f *os.File, off int64) (int64, error) { return f.Seek(off, unix.SEEK_HOLE) }
