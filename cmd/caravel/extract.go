@@ -51,7 +51,8 @@ is fetched. Each file appears complete and on disk, the tree as a whole does not
 until extract is done some of it is old. What is right in TO already stays, so the run
 after one that was interrupted goes on from there. If TO holds what the tree has not,
 say what is to become of it. --dry-run goes by what is said of entries (size, time,
-mode, owners), and reads no file.
+mode, owners), not by what is in files; where the chunks are behind a network, TO is looked
+through for them, as when it is written.
 
 The disk image of a .caibx goes to the file TO, or to standard output ("-"). A
 file gets its name when it is complete and on disk; until then what is done lies
