@@ -45,7 +45,7 @@ they are.
 			"caravel cache --encryption-key-file=old --target-encryption-key-file=new -s a.castr -c b.castr disk.caibx",
 		),
 		Flags: slices.Concat([]cli.Flag{
-			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
+			compressionFlag(&opt.form),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
 		}, opt.ignoring.flags(), targetEncryptionFlags(&opt.target), sourceFlags(&opt.source), logFlags(&opt.log), impliedFlags()),

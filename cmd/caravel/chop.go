@@ -49,7 +49,7 @@ refused; behind the end of the image it may hold more.
 		),
 		Flags: slices.Concat([]cli.Flag{
 			storeFlag,
-			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
+			compressionFlag(&opt.form),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			&cli.GenericFlag{Name: "concurrency", Aliases: []string{"n"}, Usage: "work on `N` chunks at once", Value: workersValue(&opt.source.workers)},
 			progressFlag(&opt.progress),

@@ -51,7 +51,7 @@ last, when all is there that it needs.
 		),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "target-store", Usage: "put chunks into `STORE`", DefaultText: "default.castr beside OUT", Destination: &opt.to},
-			&cli.GenericFlag{Name: "compression", Usage: "pack chunks by `HOW`: zstd, xz, gzip, each with :LEVEL if wanted, or none", Value: compressionValue(&opt.form)},
+			compressionFlag(&opt.form),
 			newSwitch("no-sync", "do not wait until all is on disk", &opt.noSync),
 			progressFlag(&opt.progress),
 			jsonFlag(&opt.json),
