@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
-	"caravel/chunker"
 	"caravel/index"
 	"caravel/store"
 )
@@ -15,14 +13,7 @@ import (
 // InFile is the store of an image's chunks in a file or device that holds the image.
 // Nothing is verified. name is the file's in errors.
 func InFile(r io.ReaderAt, name string, x *index.Index) store.Store {
-	s := &inFile{r: r, name: name, x: x, rows: make([]int32, x.Len())}
-	for i := range s.rows {
-		s.rows[i] = int32(i)
-	}
-	slices.SortFunc(s.rows, func(a, b int32) int {
-		return compareIDs(*x.ID(int(a)), *x.ID(int(b)))
-	})
-	return s
+	return &inFile{r: r, name: name, x: x, rows: x.RowsByID()}
 }
 
 type inFile struct {
@@ -34,9 +25,7 @@ type inFile struct {
 
 // row is where a chunk lies.
 func (s *inFile) row(want store.Want) (index.Chunk, bool) {
-	i, ok := slices.BinarySearchFunc(s.rows, want.ID, func(row int32, id chunker.ID) int {
-		return compareIDs(*s.x.ID(int(row)), id)
-	})
+	i, ok := s.x.SearchByID(s.rows, want.ID)
 	if !ok {
 		return index.Chunk{}, false
 	}

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"slices"
 
@@ -21,18 +20,12 @@ func (e *extractor) twins() *twins {
 			t.rows = append(t.rows, int32(row))
 		}
 	}
-	slices.SortStableFunc(t.rows, func(a, b int32) int {
-		return bytes.Compare(e.x.ID(int(a))[:], e.x.ID(int(b))[:])
-	})
+	e.x.SortByID(t.rows)
 	return t
 }
 
 // find is the first place in rows of a chunk.
-func (t *twins) find(id *chunker.ID) (int, bool) {
-	return slices.BinarySearchFunc(t.rows, id, func(row int32, id *chunker.ID) int {
-		return bytes.Compare(t.e.x.ID(int(row))[:], id[:])
-	})
-}
+func (t *twins) find(id *chunker.ID) (int, bool) { return t.e.x.SearchByID(t.rows, *id) }
 
 // firsts are the rows of each chunk, in the order of the image.
 func (t *twins) firsts() [][]int32 {

@@ -1,10 +1,6 @@
 package image
 
-import (
-	"slices"
-
-	"caravel/index"
-)
+import "caravel/index"
 
 // Unique are the chunks of an index, each once: 16 bytes a row beside the index.
 type Unique struct {
@@ -15,15 +11,10 @@ type Unique struct {
 
 // UniqueOf finds them.
 func UniqueOf(x *index.Index) *Unique {
-	order := make([]int, x.Len())
-	for i := range order {
-		order[i] = i
-	}
-	// Stable: of equal chunks the first stays the first.
-	slices.SortStableFunc(order, func(a, b int) int { return compareIDs(x.Chunk(a).ID, x.Chunk(b).ID) })
 	u := &Unique{Index: x, Place: make([]int, x.Len())}
 	first := 0
-	for i, row := range order {
+	for i, at := range x.RowsByID() {
+		row := int(at)
 		if i == 0 || x.Chunk(row).ID != x.Chunk(first).ID {
 			first = row
 		}

@@ -1,7 +1,6 @@
 package seed
 
 import (
-	"bytes"
 	"slices"
 	"sync"
 
@@ -26,14 +25,7 @@ const (
 )
 
 func newTable(x *index.Index) *table {
-	t := &table{x: x, rows: make([]int32, x.Len())}
-	for i := range t.rows {
-		t.rows[i] = int32(i)
-	}
-	slices.SortFunc(t.rows, func(a, b int32) int {
-		left, right := x.ID(int(a)), x.ID(int(b))
-		return bytes.Compare(left[:], right[:])
-	})
+	t := &table{x: x, rows: x.RowsByID()}
 	t.rows = slices.CompactFunc(t.rows, func(a, b int32) bool { return *x.ID(int(a)) == *x.ID(int(b)) })
 	t.seeds = make([]int32, len(t.rows))
 	t.offs = make([]int64, len(t.rows))
@@ -71,9 +63,7 @@ func (t *table) want(row func(int) bool) bool {
 
 // find is the place of a chunk in rows, which do not change.
 func (t *table) find(id chunker.ID) (int, bool) {
-	return slices.BinarySearchFunc(t.rows, id, func(row int32, id chunker.ID) int {
-		return bytes.Compare(t.x.ID(int(row))[:], id[:])
-	})
+	return t.x.SearchByID(t.rows, id)
 }
 
 // A piece is what was cut of a seed.
